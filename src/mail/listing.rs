@@ -1,0 +1,159 @@
+//! What a folder holds: metadata of every message, a score of bytes each.
+
+use super::{Flags, InternalDate, Uid};
+use std::collections::BTreeMap;
+
+/// One message in a [`Listing`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Its number in the folder.
+    pub uid: Uid,
+    /// RFC822.SIZE: some servers estimate, some give 0; None where the server gave none.
+    pub size: Option<u64>,
+    /// None where the server gave none or no date.
+    pub date: Option<InternalDate>,
+    /// Flags and keywords.
+    pub flags: &'a Flags,
+}
+
+/// Metadata of the messages of a folder, in UID order, each UID once.
+///
+/// Kept as columns with the distinct flag sets apart: 18 bytes a message, so that a million fit into 18 MB.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    uids: Vec<Uid>,
+    /// `u32::MAX`: in `large`.
+    sizes: Vec<u32>,
+    /// `NO_DATE` where there is none.
+    dates: Vec<i64>,
+    /// Index into `sets`.
+    flags: Vec<u16>,
+    sets: Vec<Flags>,
+    /// Where a set stands in `sets`.
+    index: BTreeMap<Flags, u16>,
+    /// Sizes that 32 bits cannot hold, and the unknown ones (None), by UID.
+    large: BTreeMap<Uid, Option<u64>>,
+}
+
+const NO_DATE: i64 = i64::MIN;
+
+impl Listing {
+    /// Adds a message. One that came before is replaced: servers repeat themselves when flags change in mid-answer.
+    ///
+    /// More than 65,535 distinct flag sets in a folder: the set of the last of them loses its keywords.
+    pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
+        let flags = self.intern(flags);
+        let small = match size.and_then(|size| u32::try_from(size).ok()) {
+            Some(size) if size < u32::MAX => size,
+            _ => {
+                self.large.insert(uid, size);
+                u32::MAX
+            }
+        };
+        let date = date.map_or(NO_DATE, InternalDate::pack);
+        match self.uids.last() {
+            Some(last) if *last >= uid => match self.uids.binary_search(&uid) {
+                Ok(at) => (self.sizes[at], self.dates[at], self.flags[at]) = (small, date, flags),
+                Err(at) => {
+                    self.uids.insert(at, uid);
+                    self.sizes.insert(at, small);
+                    self.dates.insert(at, date);
+                    self.flags.insert(at, flags);
+                }
+            },
+            _ => {
+                self.uids.push(uid);
+                self.sizes.push(small);
+                self.dates.push(date);
+                self.flags.push(flags);
+            }
+        }
+    }
+
+    fn intern(&mut self, flags: Flags) -> u16 {
+        if let Some(at) = self.index.get(&flags) {
+            return *at;
+        }
+        let Ok(at) = u16::try_from(self.sets.len()) else { return u16::MAX };
+        self.sets.push(flags.clone());
+        self.index.insert(flags, at);
+        at
+    }
+
+    /// Gives the number of messages.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.uids.len()
+    }
+
+    /// Says whether there is no message.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty()
+    }
+
+    /// Gives the messages in UID order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        (0..self.uids.len()).map(|at| self.at(at))
+    }
+
+    /// Gives the message with this UID.
+    #[must_use]
+    pub fn get(&self, uid: Uid) -> Option<Entry<'_>> {
+        self.uids.binary_search(&uid).ok().map(|at| self.at(at))
+    }
+
+    /// Gives the UIDs, ascending.
+    #[must_use]
+    pub fn uids(&self) -> &[Uid] {
+        &self.uids
+    }
+
+    /// Gives the sum of the sizes that are known.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.iter().filter_map(|entry| entry.size).sum()
+    }
+
+    fn at(&self, at: usize) -> Entry<'_> {
+        let uid = self.uids[at];
+        let size = match self.sizes[at] {
+            u32::MAX => self.large.get(&uid).copied().flatten(),
+            size => Some(u64::from(size)),
+        };
+        let date = (self.dates[at] != NO_DATE).then(|| InternalDate::unpack(self.dates[at]));
+        Entry { uid, size, date, flags: &self.sets[usize::from(self.flags[at])] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(value: u32) -> Uid {
+        Uid::new(value).unwrap()
+    }
+
+    #[test]
+    fn entries_come_in_uid_order_and_once() {
+        let mut listing = Listing::default();
+        for (number, size) in [(5, 10), (2, 20), (9, 30), (5, 40)] {
+            listing.push(uid(number), Some(size), None, Flags::default());
+        }
+        let seen: Vec<_> = listing.iter().map(|entry| (entry.uid.value(), entry.size)).collect();
+        assert_eq!(seen, [(2, Some(20)), (5, Some(40)), (9, Some(30))]);
+        assert_eq!(listing.bytes(), 90);
+    }
+
+    #[test]
+    fn sizes_beyond_32_bits_and_unknown_ones_are_kept() {
+        let mut listing = Listing::default();
+        let sizes = [Some(0), Some(u64::from(u32::MAX)), Some(1 << 40), None];
+        for (number, size) in (1..).zip(sizes) {
+            listing.push(uid(number), size, InternalDate::new(-5, 60), Flags::parse("\\Seen x"));
+        }
+        assert_eq!(listing.iter().map(|entry| entry.size).collect::<Vec<_>>(), sizes);
+        let entry = listing.get(uid(3)).unwrap();
+        assert_eq!((entry.date, entry.flags), (InternalDate::new(-5, 60), &Flags::parse("x \\seen")));
+    }
+}

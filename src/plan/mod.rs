@@ -1,0 +1,28 @@
+//! Decisions: listings, records and rules in; actions and warnings out.
+//!
+//! Secret: what is right to do. Pure: no async, clock, disk, chance or logging; it knows neither the wire nor the ledger.
+
+/// In what order messages are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// UID order, folder by folder.
+    #[default]
+    Oldest,
+    /// INTERNALDATE downwards, the inbox first.
+    Newest,
+}
+
+/// What a job says about folders. Patterns match a whole path joined by `/` or a folder above it; `*` stands for any
+/// characters within one part, `**` also across `/`. Case counts but for `INBOX`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FolderRules {
+    /// Only these, where there is one.
+    pub include: Vec<String>,
+    /// Not these.
+    pub exclude: Vec<String>,
+    /// Source path to target path, with all that lies below.
+    pub rename: Vec<(String, String)>,
+    /// Folders of other users and shared ones too.
+    pub shared: bool,
+}

@@ -1,0 +1,1 @@
+//! An IMAP server in the process.
