@@ -7,11 +7,13 @@ mod date;
 mod flags;
 mod folder;
 mod listing;
+mod record;
 
 pub use date::InternalDate;
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
 pub use listing::{Entry, Listing};
+pub use record::{Record, Stage};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
