@@ -1,1 +1,220 @@
-//! (to come)
+//! What is done, durable before it is believed: the ledger of every account, and the locks on them.
+//!
+//! Secret: one SQLite file, its tables and how they become durable. One thread owns the connection that writes; the
+//! requests waiting for it are committed together, so forty accounts share one `fsync`.
+//!
+//! Invariants:
+//! - What [`Ledger::intend`] was given is on the disk when it returns.
+//! - A record is `Settled(Copied)` only through [`Landed`]: the target's tagged OK, or a look that found the message.
+//! - A message that has landed is not intended again unless it was settled otherwise in between.
+//! - After an error of the file nothing more is written: every later call fails with the same error.
+//! - Directory and files are readable by their owner alone; no secret is ever among what they hold.
+//!
+//! It never decides what is right to do, and it never makes a new file in place of a damaged one.
+
+mod accounts;
+mod codec;
+mod error;
+mod file;
+mod lock;
+mod people;
+mod records;
+mod schema;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use accounts::{AccountId, AccountKey, AccountState, FailureNote, FolderId, FolderRow, JobReference, Watermark};
+pub use error::LedgerError;
+pub use lock::AccountLock;
+pub use people::{AccountSummary, Count, FolderSummary, Loss, LossKind, Totals, TroubleNote};
+pub use records::{Ending, Found, Landed, Settlement, Trouble};
+pub use writer::Steps;
+
+use error::Fault;
+use file::Place;
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use writer::{Request, Shared, Work, Writer};
+
+/// Connections kept open for reading; more are opened while they are needed.
+const READERS_KEPT: usize = 4;
+/// Requests waiting for the writer; one more waits outside.
+const REQUESTS_MAX: usize = 1024;
+
+/// The ledger of one state directory. Clones are handles to the same one; dropping the last writes what is queued.
+///
+/// Calls that wait do so on tokio's blocking threads: a paused clock stands still meanwhile.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    place: Place,
+    /// None: opened for reading.
+    writer: Option<Handle>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+struct Handle {
+    requests: SyncSender<Request>,
+    shared: Arc<Shared>,
+    /// None once joined.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Ledger {
+    /// Opens the ledger of a state directory and makes both where they are missing.
+    ///
+    /// Refused: a network file system, a file that is no ledger or damaged, a format newer than this program.
+    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        struct NoSteps;
+        impl Steps for NoSteps {}
+        Self::open_with(directory, NoSteps)
+    }
+
+    /// Opens as [`Self::open`] does, with a hook at every commit: for tests that stop there.
+    pub fn open_with(directory: &Path, steps: impl Steps + 'static) -> Result<Self, LedgerError> {
+        let place = Place::prepare(directory)?;
+        let connection = place.connect_writer()?;
+        let (requests, inbox) = mpsc::sync_channel(REQUESTS_MAX);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer::new(connection, place.clone(), Arc::clone(&shared), Box::new(steps));
+        let thread = std::thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || writer.run(&inbox))
+            .map_err(|error| place.failed(error))?;
+        let writer = Some(Handle { requests, shared, thread: Mutex::new(Some(thread)) });
+        Ok(Self { inner: Arc::new(Inner { place, writer, readers: Mutex::default() }) })
+    }
+
+    /// Opens for reading, also beside a process that writes. None: there is no ledger yet.
+    pub fn open_read_only(directory: &Path) -> Result<Option<Self>, LedgerError> {
+        let Some(place) = Place::existing(directory)? else { return Ok(None) };
+        let reader = place.connect_read_only()?;
+        Ok(Some(Self { inner: Arc::new(Inner { place, writer: None, readers: Mutex::new(vec![reader]) }) }))
+    }
+
+    /// Waits until everything queued is durable.
+    ///
+    /// Gives the first queued request that was refused since the last flush, such as a [`Landed`] for a message that was
+    /// never intended.
+    pub async fn flush(&self) -> Result<(), LedgerError> {
+        let Some(writer) = &self.inner.writer else { return Ok(()) };
+        self.write(|_| Ok(0)).await?;
+        writer.shared.take_refusal().map_or(Ok(()), Err)
+    }
+
+    /// Makes everything queued durable and ends the writer; other handles fail with [`LedgerError::Closed`] from then on.
+    pub async fn close(self) -> Result<(), LedgerError> {
+        let flushed = self.flush().await;
+        blocking(move || {
+            self.inner.end();
+            Ok(())
+        })
+        .await?;
+        flushed
+    }
+
+    /// Waits until the work is durable.
+    async fn write(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<i64, Fault> + Send + 'static,
+    ) -> Result<i64, LedgerError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let writer = inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?;
+            let (reply, answer) = mpsc::sync_channel(1);
+            writer.requests.send(Request::Durable(Box::new(work), reply)).map_err(|_| writer.shared.ended())?;
+            answer.recv().unwrap_or_else(|_| Err(writer.shared.ended()))
+        })
+        .await
+    }
+
+    /// Hands work over; waits only where too much is waiting already.
+    async fn queue(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<i64, Fault> + Send + 'static,
+    ) -> Result<(), LedgerError> {
+        let work: Work = Box::new(work);
+        let writer = self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?;
+        // Counted before it is sent: a reader that sees as many committed as queued has missed none.
+        writer.shared.queued.fetch_add(1, Ordering::SeqCst);
+        match writer.requests.try_send(Request::Queued(work)) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(writer.shared.ended()),
+            Err(TrySendError::Full(request)) => {
+                let (requests, shared) = (writer.requests.clone(), Arc::clone(&writer.shared));
+                blocking(move || requests.send(request).map_err(|_| shared.ended())).await
+            }
+        }
+    }
+
+    /// Reads in one snapshot that holds everything queued before.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags()) {
+            self.write(|_| Ok(0)).await?;
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.read(work)).await
+    }
+}
+
+impl Inner {
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, LedgerError> {
+        let kept = self.readers().pop();
+        let mut reader = match kept {
+            Some(reader) => reader,
+            None if self.writer.is_some() => self.place.connect_reader()?,
+            None => self.place.connect_read_only()?,
+        };
+        let snapshot = reader.transaction().map_err(|error| self.place.fault(error.into()))?;
+        let answer = work(&snapshot).map_err(|fault| self.place.fault(fault));
+        drop(snapshot);
+        let mut readers = self.readers();
+        if readers.len() < READERS_KEPT {
+            readers.push(reader);
+        }
+        answer
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the writer and waits for it. What is queued becomes durable.
+    fn end(&self) {
+        // The writer's connection has to be the last one, so that it folds the log into the file.
+        self.readers().clear();
+        let Some(writer) = &self.writer else { return };
+        let thread = writer.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = writer.requests.send(Request::Close);
+            if thread.join().is_err() {
+                tracing::error!("the ledger's writer panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Runs what blocks where it may.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LedgerError::Closed))
+}

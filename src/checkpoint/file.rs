@@ -1,0 +1,327 @@
+//! Where the ledger lies: the state directory, who may read it, and how its file is opened.
+
+use super::error::{self, Fault, LedgerError};
+use super::schema;
+use rusqlite::{Connection, OpenFlags};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long another process's commit is waited for. Commits take milliseconds; this covers a slow disk.
+const BUSY_MAX: Duration = Duration::from_secs(30);
+/// The log is cut back to this after it has been folded into the file.
+const LOG_BYTES_KEPT: i64 = 16 << 20;
+/// How every SQLite file begins.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// The places of one ledger.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Absolute, without links.
+    directory: PathBuf,
+    file: PathBuf,
+}
+
+impl Place {
+    /// Makes the directory where it is missing and sees that it is fit.
+    pub(super) fn prepare(directory: &Path) -> Result<Self, LedgerError> {
+        make_private(directory).map_err(|error| in_directory(directory, &error))?;
+        let place = Self::resolve(directory)?;
+        make_private(&place.locks()).map_err(|error| in_directory(&place.locks(), &error))?;
+        Ok(place)
+    }
+
+    /// Finds a ledger that is there; None where there is none.
+    pub(super) fn existing(directory: &Path) -> Result<Option<Self>, LedgerError> {
+        if !directory.try_exists().map_err(|error| in_directory(directory, &error))? {
+            return Ok(None);
+        }
+        let place = Self::resolve(directory)?;
+        let there = place.file.try_exists().map_err(|error| place.failed(error))?;
+        Ok(there.then_some(place))
+    }
+
+    fn resolve(directory: &Path) -> Result<Self, LedgerError> {
+        let directory = directory.canonicalize().map_err(|error| in_directory(directory, &error))?;
+        // Where there is no such file (other systems, no /proc) nothing is known against the directory.
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        if let Some(kind) = network_kind(&mounts, &directory) {
+            return Err(LedgerError::Network { path: directory, kind });
+        }
+        let file = directory.join("ledger.sqlite");
+        Ok(Self { directory, file })
+    }
+
+    /// Gives the directory of the lock files.
+    pub(super) fn locks(&self) -> PathBuf {
+        self.directory.join("locks")
+    }
+
+    /// Says what an error of the system means for the file.
+    pub(super) fn failed(&self, error: io::Error) -> LedgerError {
+        LedgerError::File { path: self.file.clone(), why: error.to_string() }
+    }
+
+    /// Says what went wrong.
+    pub(super) fn fault(&self, fault: Fault) -> LedgerError {
+        match fault {
+            Fault::Refused(error) => error,
+            Fault::Sqlite(error) => error::of_sqlite(&self.file, &error),
+        }
+    }
+
+    /// Opens for writing; makes the file where it is missing, brings an old one to the newest format.
+    pub(super) fn connect_writer(&self) -> Result<Connection, LedgerError> {
+        if !self.file.try_exists().map_err(|error| self.failed(error))? {
+            self.create()?;
+        }
+        self.check_begin()?;
+        self.tighten().map_err(|error| self.failed(error))?;
+        let unclean = self.beside("-wal").metadata().is_ok_and(|log| log.len() > 0);
+        let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        self.check_format(&connection)?;
+        self.set_up(&mut connection, unclean).map_err(|fault| self.fault(fault))?;
+        self.tighten().map_err(|error| self.failed(error))?;
+        Ok(connection)
+    }
+
+    /// Opens a further connection beside the writer's.
+    pub(super) fn connect_reader(&self) -> Result<Connection, LedgerError> {
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "query_only", true).map_err(|error| self.fault(error.into()))?;
+        Ok(connection)
+    }
+
+    /// Opens a ledger that this process does not write.
+    pub(super) fn connect_read_only(&self) -> Result<Connection, LedgerError> {
+        self.check_begin()?;
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let found = self.check_format(&connection)?;
+        if found < schema::newest(schema::STEPS) {
+            return Err(LedgerError::Older { path: self.file.clone(), found });
+        }
+        Ok(connection)
+    }
+
+    fn open(&self, flags: OpenFlags) -> Result<Connection, LedgerError> {
+        let open = || {
+            let connection = Connection::open_with_flags(&self.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            connection.busy_timeout(BUSY_MAX)?;
+            connection.pragma_update(None, "trusted_schema", false)?;
+            Ok(connection)
+        };
+        open().map_err(|error: rusqlite::Error| self.fault(error.into()))
+    }
+
+    /// Makes the file under another name and gives it its own when it is whole: an empty ledger is never one that was
+    /// being made.
+    fn create(&self) -> Result<(), LedgerError> {
+        let new = tempfile::Builder::new()
+            .prefix(".ledger-")
+            .tempfile_in(&self.directory)
+            .map_err(|error| self.failed(error))?;
+        private(new.path(), 0o600).map_err(|error| self.failed(error))?;
+        let fill = || {
+            let mut connection = Connection::open(new.path())?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            schema::migrate(&mut connection, schema::STEPS)?;
+            connection.close().map_err(|(_, error)| error)?;
+            Ok(())
+        };
+        fill().map_err(|fault: Fault| self.fault(fault))?;
+        match new.persist_noclobber(&self.file) {
+            Ok(_) => sync_directory(&self.directory).map_err(|error| self.failed(error)),
+            // Another process was faster; its file is as good.
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(self.failed(error.error)),
+        }
+    }
+
+    /// Looks at the first bytes, before SQLite does anything with the file.
+    fn check_begin(&self) -> Result<(), LedgerError> {
+        let path = self.file.clone();
+        let mut begin = [0; 16];
+        let file = std::fs::File::open(&self.file).map_err(|error| self.failed(error))?;
+        let read = file.take(16).read_exact(&mut begin);
+        match read {
+            Ok(()) if begin == *MAGIC => Ok(()),
+            Ok(()) => Err(LedgerError::Foreign { path, why: "it is no SQLite database".to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(LedgerError::Damaged { path, why: "it is cut short".to_owned() })
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Sees that it is a ledger and of a format we know; gives the format.
+    fn check_format(&self, connection: &Connection) -> Result<i64, LedgerError> {
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let read = || Ok((pragma("application_id")?, pragma("user_version")?));
+        let (application, found) = read().map_err(|error: rusqlite::Error| self.fault(error.into()))?;
+        let (path, known) = (self.file.clone(), schema::newest(schema::STEPS));
+        if application != i64::from(schema::APPLICATION_ID) {
+            return Err(LedgerError::Foreign { path, why: "it is the SQLite database of another program".to_owned() });
+        }
+        if found > known {
+            return Err(LedgerError::Newer { path, found, known, needs: schema::needs(connection) });
+        }
+        if found < 1 {
+            return Err(LedgerError::Damaged { path, why: format!("its format is {found}") });
+        }
+        Ok(found)
+    }
+
+    fn set_up(&self, connection: &mut Connection, unclean: bool) -> Result<(), Fault> {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // macOS: fsync alone leaves the data in the disk's own cache.
+        connection.pragma_update(None, "fullfsync", true)?;
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        self.check_length(connection, unclean)?;
+        if unclean {
+            // Reads the whole file: only worth it where something ended in the middle.
+            let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if verdict != "ok" {
+                return Err(LedgerError::Damaged { path: self.file.clone(), why: verdict }.into());
+            }
+        }
+        schema::migrate(connection, schema::STEPS)
+    }
+
+    /// Finds a file that was cut off: SQLite itself notices only when it needs a page that is not there.
+    fn check_length(&self, connection: &Connection, unclean: bool) -> Result<(), Fault> {
+        let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let length = self.file.metadata().map_err(|error| self.failed(error))?.len();
+        if !unclean && length < pages.saturating_mul(page) {
+            let why = format!("it is cut short: {length} of {} bytes", pages.saturating_mul(page));
+            return Err(LedgerError::Damaged { path: self.file.clone(), why }.into());
+        }
+        Ok(())
+    }
+
+    /// Takes the file and its companions away from everybody else; SQLite gives new companions the file's mode.
+    fn tighten(&self) -> io::Result<()> {
+        private(&self.file, 0o600)?;
+        for suffix in ["-wal", "-shm"] {
+            match private(&self.beside(suffix), 0o600) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.file.clone().into_os_string();
+        name.push(suffix);
+        name.into()
+    }
+}
+
+fn in_directory(path: &Path, error: &io::Error) -> LedgerError {
+    LedgerError::Directory { path: path.to_owned(), why: error.to_string() }
+}
+
+/// Makes a directory that only its owner may enter. One that is there already keeps its mode: it is the user's.
+fn make_private(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)?;
+    private(directory, 0o700)
+}
+
+/// Sets a mode whatever the umask; elsewhere than on Unix the user's profile protects the file.
+pub(super) fn private(path: &Path, mode: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode));
+    #[cfg(not(unix))]
+    return (path, mode).0.metadata().map(drop);
+}
+
+/// Makes a new name durable.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) { std::fs::File::open(directory)?.sync_all() } else { Ok(()) }
+}
+
+/// File systems whose locks or shared memory do not reach the other machines. Disks of a virtual machine's host (9p,
+/// virtiofs) have one user as a rule and are left out.
+const NETWORK: [&str; 22] = [
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "coda",
+    "davfs",
+    "fuse.ceph",
+    "fuse.davfs2",
+    "fuse.gcsfuse",
+    "fuse.glusterfs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.smbnetfs",
+    "fuse.sshfs",
+    "glusterfs",
+    "lustre",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "smb2",
+    "smb3",
+    "smbfs",
+];
+
+/// Finds the file system a directory lies on in the text of `/proc/self/mountinfo`; Some where it is a network's.
+fn network_kind(mounts: &str, directory: &Path) -> Option<String> {
+    let mount = |line: &str| {
+        let (place, kind) = line.split_once(" - ")?;
+        let point = PathBuf::from(unescape(place.split(' ').nth(4)?));
+        let kind = kind.split(' ').next()?.to_owned();
+        directory.starts_with(&point).then(|| (point.components().count(), kind))
+    };
+    // The deepest mount point counts, and of several mounts on the same point the last.
+    let (_, kind) = mounts.lines().filter_map(mount).max_by_key(|(depth, _)| *depth)?;
+    NETWORK.contains(&kind.as_str()).then_some(kind)
+}
+
+/// Undoes the octal escapes of space, tab, line end and backslash.
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_file_system_is_known_by_its_deepest_mount() {
+        const MOUNTS: &str = "\
+22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+40 22 0:35 / /home rw,relatime - nfs4 server:/home rw,vers=4.2
+41 40 254:2 / /home/me/local\\040disk rw - xfs /dev/vdb rw
+42 22 0:36 / /mnt/over rw - ext4 /dev/vdc rw
+43 22 0:37 / /mnt/over rw - fuse.sshfs me@host:/ rw
+44 22 0:38 / /mnt/host rw - virtiofs tag rw
+";
+        for (path, kind) in [
+            ("/var/lib/mailhaul", None),
+            ("/home/me/.local/state", Some("nfs4")),
+            ("/homes/me", None),
+            ("/home/me/local disk/state", None),
+            ("/mnt/over/state", Some("fuse.sshfs")),
+            ("/mnt/host/state", None),
+        ] {
+            assert_eq!(network_kind(MOUNTS, Path::new(path)).as_deref(), kind, "{path}");
+        }
+        assert_eq!(network_kind("", Path::new("/x")), None);
+    }
+}

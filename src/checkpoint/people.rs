@@ -1,0 +1,354 @@
+//! What people ask: where every account stands, what is listed as failed or lost.
+//!
+//! Counted are the records of folders where they go now, under the source's UIDVALIDITY last worked under.
+
+use super::accounts::{AccountId, AccountKey, AccountState, FolderId, JobReference, account_key};
+use super::error::{Fault, LedgerError};
+use super::{Ledger, codec, lock};
+use crate::mail::{Digest, Evidence, Fate, FolderPath, Stage, Uid, WireName};
+use rusqlite::{Connection, Params, Row, params};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// Messages and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Count {
+    /// How many.
+    pub messages: u64,
+    /// The sum of their sizes.
+    pub bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// What became of the messages of a folder or an account.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Totals {
+    /// By fate; what is missing has none.
+    pub fates: BTreeMap<Fate, Count>,
+    /// By evidence, of those that are on the target (copied and adopted).
+    pub evidence: BTreeMap<Evidence, Count>,
+    /// Open intents.
+    pub intended: Count,
+}
+
+impl Totals {
+    /// Gives how many have a fate.
+    #[must_use]
+    pub fn of(&self, fate: Fate) -> Count {
+        self.fates.get(&fate).copied().unwrap_or_default()
+    }
+
+    /// Adds those of another folder or account.
+    pub fn add(&mut self, other: &Self) {
+        other.fates.iter().for_each(|(fate, count)| self.fates.entry(*fate).or_default().add(*count));
+        other.evidence.iter().for_each(|(evidence, count)| self.evidence.entry(*evidence).or_default().add(*count));
+        self.intended.add(other.intended);
+    }
+
+    fn count(&mut self, stage: Stage, evidence: Evidence, count: Count) {
+        let Stage::Settled(fate) = stage else { return self.intended.add(count) };
+        self.fates.entry(fate).or_default().add(count);
+        if matches!(fate, Fate::Copied | Fate::Adopted) {
+            self.evidence.entry(evidence).or_default().add(count);
+        }
+    }
+}
+
+/// One account, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountSummary {
+    /// Its number in this ledger.
+    pub id: AccountId,
+    /// Both mailboxes.
+    pub key: AccountKey,
+    /// Its name and the job it was last run from.
+    pub job: JobReference,
+    /// Where it stands; Interrupted where it says Running and nobody works on it.
+    pub state: AccountState,
+    /// Of all its folders.
+    pub totals: Totals,
+    /// When it last began to run.
+    pub started: Option<SystemTime>,
+    /// When that ended; None while it runs, and after a kill.
+    pub ended: Option<SystemTime>,
+}
+
+/// One folder of an account, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderSummary {
+    /// Its number in this ledger.
+    pub id: FolderId,
+    /// At the source.
+    pub source: WireName,
+    /// At the target.
+    pub target: WireName,
+    /// At the source, for people.
+    pub path: FolderPath,
+    /// The last pass ended clean.
+    pub clean: bool,
+    /// What became of its messages.
+    pub totals: Totals,
+}
+
+/// One message that did not arrive, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TroubleNote {
+    /// Its place in the list: to go on after it.
+    pub number: u64,
+    /// Its folder.
+    pub folder: FolderId,
+    /// The folder's path at the source.
+    pub path: FolderPath,
+    /// The message.
+    pub source_uid: Uid,
+    /// What became of it; Intended where it is being tried again.
+    pub stage: Stage,
+    /// The name of a [`crate::failure::Kind`].
+    pub kind: String,
+    /// The server's words.
+    pub words: String,
+    /// Subject; may be empty.
+    pub subject: String,
+    /// Date field; may be empty.
+    pub date_header: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was settled so.
+    pub at: SystemTime,
+}
+
+/// What a message can lose on the way though it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    /// A keyword the target cannot keep.
+    Keyword,
+    /// A system flag no client may set, or the target cannot keep.
+    SystemFlag,
+    /// INTERNALDATE is another instant, or none.
+    Date,
+    /// INTERNALDATE is the same instant in another zone.
+    Zone,
+}
+
+impl LossKind {
+    const ALL: [Self; 4] = [Self::Keyword, Self::SystemFlag, Self::Date, Self::Zone];
+
+    /// Gives the name it is kept under.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keyword => "keyword",
+            Self::SystemFlag => "system-flag",
+            Self::Date => "date",
+            Self::Zone => "zone",
+        }
+    }
+}
+
+/// Something a message lost, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Its place in the list: to go on after it.
+    pub number: u64,
+    /// The folder's path at the source.
+    pub path: FolderPath,
+    /// The message.
+    pub source_uid: Uid,
+    /// What sort.
+    pub kind: LossKind,
+    /// What exactly: the keyword, the date.
+    pub text: String,
+}
+
+impl Ledger {
+    /// Gives every account, in the order in which they were first seen.
+    pub async fn accounts(&self) -> Result<Vec<AccountSummary>, LedgerError> {
+        let sql = format!("{ACCOUNTS} ORDER BY id");
+        let found = self.read(move |connection| summaries(connection, &sql, [])).await?;
+        Ok(self.with_locks(found))
+    }
+
+    /// Gives the other accounts that go into a target mailbox. The host is as [`AccountKey::target_host`] gives it; the
+    /// user has no case here.
+    pub async fn others_into(
+        &self,
+        target_host: &str,
+        target_user: &str,
+        except: AccountId,
+    ) -> Result<Vec<AccountSummary>, LedgerError> {
+        let (host, user) = (target_host.to_owned(), target_user.to_owned());
+        let sql =
+            format!("{ACCOUNTS} WHERE target_host = ?1 AND lower(target_user) = lower(?2) AND id <> ?3 ORDER BY id");
+        let found = self.read(move |connection| summaries(connection, &sql, params![host, user, except.0])).await?;
+        Ok(self.with_locks(found))
+    }
+
+    /// Gives the folders of an account that are worked on, by path.
+    pub async fn folders(&self, account: AccountId) -> Result<Vec<FolderSummary>, LedgerError> {
+        const SQL: &str = "SELECT id, source, target, path, watermark IS NOT NULL FROM folders
+            WHERE account = ?1 AND current = 1 ORDER BY path";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let rows = select.query_map([account.0], folder)?;
+            let mut folders = rows.collect::<Result<Vec<_>, _>>()?;
+            for folder in &mut folders {
+                folder.totals = totals(connection, "f.id = ?1", folder.id.0)?;
+            }
+            Ok(folders)
+        })
+        .await
+    }
+
+    /// Gives at most `limit` messages of an account that did not arrive, those whose number comes after `after`; 0: all.
+    pub async fn troubles(
+        &self,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<TroubleNote>, LedgerError> {
+        const SQL: &str = "SELECT t.id, t.folder, f.path, t.uid, r.stage, t.kind, t.words, t.subject, t.date_header,
+                t.size, t.at
+            FROM troubles AS t
+            JOIN folders AS f ON f.id = t.folder AND f.validity = t.validity
+            JOIN records AS r ON r.folder = t.folder AND r.validity = t.validity AND r.uid = t.uid
+            WHERE f.account = ?1 AND f.current = 1 AND t.id > ?2 ORDER BY t.id LIMIT ?3";
+        self.window(SQL, account, after, limit, trouble).await
+    }
+
+    /// Gives at most `limit` losses of an account, those whose number comes after `after`; 0: all.
+    pub async fn losses(&self, account: AccountId, after: u64, limit: usize) -> Result<Vec<Loss>, LedgerError> {
+        const SQL: &str = "SELECT l.id, f.path, l.uid, l.kind, l.text
+            FROM losses AS l
+            JOIN folders AS f ON f.id = l.folder AND f.validity = l.validity
+            WHERE f.account = ?1 AND f.current = 1 AND l.id > ?2 ORDER BY l.id LIMIT ?3";
+        self.window(SQL, account, after, limit, loss).await
+    }
+
+    async fn window<T: Send + 'static>(
+        &self,
+        sql: &'static str,
+        account: AccountId,
+        after: u64,
+        limit: usize,
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, LedgerError> {
+        let window = (codec::of_size(after), i64::try_from(limit).unwrap_or(i64::MAX));
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(sql)?;
+            let rows = select.query_map(params![account.0, window.0, window.1], read)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// A process that was killed could not say so.
+    fn with_locks(&self, mut found: Vec<AccountSummary>) -> Vec<AccountSummary> {
+        for account in &mut found {
+            let running = matches!(account.state, AccountState::Running { .. });
+            if running && !lock::is_held(&self.account_lock(account.id)) {
+                account.state = AccountState::Interrupted;
+            }
+        }
+        found
+    }
+}
+
+const ACCOUNTS: &str = "SELECT id, source_host, source_user, target_host, target_user, name, job_name, job_path,
+    job_digest, state, started, ended FROM accounts";
+
+fn summaries(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<AccountSummary>, Fault> {
+    let mut select = connection.prepare_cached(sql)?;
+    let mut found = select.query_map(params, summary)?.collect::<Result<Vec<_>, _>>()?;
+    for account in &mut found {
+        account.totals = totals(connection, "f.account = ?1", account.id.0)?;
+    }
+    Ok(found)
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<AccountSummary> {
+    let state: String = row.get(9)?;
+    let (started, ended): (Option<i64>, Option<i64>) = (row.get(10)?, row.get(11)?);
+    Ok(AccountSummary {
+        id: AccountId(row.get(0)?),
+        key: account_key(row, 1)?,
+        job: JobReference {
+            account_name: row.get(5)?,
+            name: row.get(6)?,
+            path: codec::path(row.get(7)?),
+            digest: Digest(row.get(8)?),
+        },
+        state: codec::json(&state, 9)?,
+        totals: Totals::default(),
+        started: started.map(codec::time),
+        ended: ended.map(codec::time),
+    })
+}
+
+/// Counts from the index alone. `total` is a float: sums beyond 2^63, which a lying server can cause, are no error.
+fn totals(connection: &Connection, filter: &str, id: i64) -> Result<Totals, Fault> {
+    let sql = format!(
+        "SELECT r.stage, r.evidence, count(*), total(r.size)
+         FROM folders AS f JOIN records AS r ON r.folder = f.id AND r.validity = f.validity
+         WHERE {filter} AND f.current = 1 GROUP BY r.stage, r.evidence"
+    );
+    let mut totals = Totals::default();
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query([id])?;
+    while let Some(row) = rows.next()? {
+        let count = Count { messages: codec::size(row, 2)?, bytes: row.get::<_, f64>(3)? as u64 };
+        totals.count(codec::stage(row, 0)?, codec::evidence(row, 1)?, count);
+    }
+    Ok(totals)
+}
+
+fn folder(row: &Row<'_>) -> rusqlite::Result<FolderSummary> {
+    Ok(FolderSummary {
+        id: FolderId(row.get(0)?),
+        source: WireName::new(row.get::<_, Vec<u8>>(1)?),
+        target: WireName::new(row.get::<_, Vec<u8>>(2)?),
+        path: path(row, 3)?,
+        clean: row.get(4)?,
+        totals: Totals::default(),
+    })
+}
+
+fn trouble(row: &Row<'_>) -> rusqlite::Result<TroubleNote> {
+    Ok(TroubleNote {
+        number: codec::size(row, 0)?,
+        folder: FolderId(row.get(1)?),
+        path: path(row, 2)?,
+        source_uid: codec::uid(row, 3)?,
+        stage: codec::stage(row, 4)?,
+        kind: row.get(5)?,
+        words: row.get(6)?,
+        subject: row.get(7)?,
+        date_header: row.get(8)?,
+        size: codec::size(row, 9)?,
+        at: codec::time(row.get(10)?),
+    })
+}
+
+fn loss(row: &Row<'_>) -> rusqlite::Result<Loss> {
+    let kind: String = row.get(3)?;
+    let known = LossKind::ALL.into_iter().find(|known| known.as_str() == kind);
+    let strange = || rusqlite::Error::InvalidColumnType(3, kind.clone(), rusqlite::types::Type::Text);
+    Ok(Loss {
+        number: codec::size(row, 0)?,
+        path: path(row, 1)?,
+        source_uid: codec::uid(row, 2)?,
+        kind: known.ok_or_else(strange)?,
+        text: row.get(4)?,
+    })
+}
+
+fn path(row: &Row<'_>, column: usize) -> rusqlite::Result<FolderPath> {
+    codec::json(row.get_ref(column)?.as_str()?, column)
+}

@@ -1,0 +1,557 @@
+//! What is known of every message: intents, what landed, what ended otherwise.
+//!
+//! ```text
+//!            intend                    landed (tagged OK, or found by looking)
+//! (unknown) ────────▶ Intended ─────────────────────────▶ Settled(Copied | Adopted)
+//!     ▲                 │  ▲                                    │
+//!     │ retract         │  └───────────── intend ─────┐         │ settle (Removed, Missing, Gone)
+//!     └─────────────────┤                             │         ▼
+//!                       └── settle (Refused, …) ──▶ Settled(anything but Copied, Adopted)
+//! ```
+
+use super::accounts::{FolderId, known};
+use super::codec::{self, ADOPTED, COPIED, INTENDED};
+use super::error::{Fault, LedgerError};
+use super::{Ledger, LossKind};
+use crate::imap::Appended;
+use crate::mail::{Evidence, Fate, Flags, InternalDate, Record, Stage, Uid, UidValidity};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use std::time::SystemTime;
+
+/// Of each text kept with a [`Trouble`] or a loss; longer ones are cut. A header line may have 998 (RFC 5322, 2.1.1).
+const TEXT_BYTES_MAX: usize = 1000;
+
+/// Whose message a look has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Ours, whose acknowledgement was lost: the fate is Copied.
+    Ours,
+    /// One that was there before: the fate is Adopted.
+    Theirs,
+}
+
+/// Why a message counts as being on the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landed {
+    /// The target said so.
+    Acknowledged(Appended),
+    /// It was seen there.
+    Adopted {
+        /// Where.
+        target: (UidValidity, Uid),
+        /// How alike it is.
+        evidence: Evidence,
+        /// Whose it is.
+        found: Found,
+    },
+}
+
+/// A fate that needs no proof of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// See [`Fate::Excluded`].
+    Excluded,
+    /// See [`Fate::Refused`].
+    Refused,
+    /// See [`Fate::Unreadable`].
+    Unreadable,
+    /// See [`Fate::Gone`].
+    Gone,
+    /// See [`Fate::Removed`].
+    Removed,
+    /// See [`Fate::Missing`].
+    Missing,
+}
+
+impl From<Ending> for Fate {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Excluded => Self::Excluded,
+            Ending::Refused => Self::Refused,
+            Ending::Unreadable => Self::Unreadable,
+            Ending::Gone => Self::Gone,
+            Ending::Removed => Self::Removed,
+            Ending::Missing => Self::Missing,
+        }
+    }
+}
+
+/// What a person has to know of a message that did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The name of a [`crate::failure::Kind`].
+    pub kind: String,
+    /// The server's words, made harmless.
+    pub words: String,
+    /// The message's subject, made harmless; may be empty.
+    pub subject: String,
+    /// Its Date field, made harmless; may be empty.
+    pub date_header: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The end of a message that did not land, or no longer is where it landed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The message.
+    pub source_uid: Uid,
+    /// What became of it.
+    pub fate: Ending,
+    /// RFC822.SIZE; used where no record is there yet.
+    pub size: u64,
+    /// INTERNALDATE; used where no record has one yet.
+    pub date: Option<InternalDate>,
+    /// Listed by [`Ledger::troubles`] until the message lands or is settled anew.
+    pub trouble: Option<Trouble>,
+}
+
+impl Ledger {
+    /// Writes down what is about to be appended; durable when it returns. The records' stage, target and evidence are not
+    /// looked at, and of their flags only what can be sent is kept.
+    ///
+    /// An intent that is open already is replaced, and the lower floor stays. One that has landed is refused, and with it
+    /// the whole batch ([`LedgerError::Landed`]).
+    pub async fn intend(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        records: Vec<Record>,
+    ) -> Result<(), LedgerError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            work_under(connection, folder, validity)?;
+            let mut insert = connection.prepare_cached(INTEND)?;
+            for record in &records {
+                if put(&mut insert, folder, validity, record, INTENDED)? == 0 {
+                    let uid = record.source_uid;
+                    let fate = match find(connection, folder, validity, uid)?.map(|record| record.stage) {
+                        Some(Stage::Settled(fate)) => fate,
+                        _ => Fate::Copied,
+                    };
+                    return Err(LedgerError::Landed { uid, fate }.into());
+                }
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Marks intents as landed. Queued: durable with the next commit, at the latest after 200 ms; lost by a kill, it costs
+    /// a look.
+    ///
+    /// An acknowledgement without an intent, or a find without any record, is refused: see [`Self::flush`].
+    pub async fn landed(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        messages: Vec<(Uid, Landed)>,
+    ) -> Result<(), LedgerError> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.queue(move |connection| {
+            for (uid, landed) in messages {
+                land(connection, folder, validity, uid, landed)?;
+            }
+            Ok(0)
+        })
+        .await
+    }
+
+    /// Takes over messages that were on the target before us and have no record yet: their fate is Adopted. Each record
+    /// has to name its target UID; its flags are the agreed ones, none where there is no base.
+    pub async fn adopt(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        records: Vec<Record>,
+    ) -> Result<(), LedgerError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            work_under(connection, folder, validity)?;
+            let mut insert = connection.prepare_cached(ADOPT)?;
+            for record in &records {
+                let uid = record.source_uid;
+                if record.target.is_none() {
+                    return Err(LedgerError::Unknown(format!("the target UID of source UID {uid}")).into());
+                }
+                put(&mut insert, folder, validity, record, ADOPTED)?;
+                forget_trouble(connection, folder, validity, uid)?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Writes down what became of messages that did not land; durable when it returns. What is known of a message from
+    /// before stays, its target UID too; only the evidence is void.
+    pub async fn settle(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        settlements: Vec<Settlement>,
+    ) -> Result<(), LedgerError> {
+        if settlements.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            work_under(connection, folder, validity)?;
+            for settlement in &settlements {
+                settle_one(connection, folder, validity, settlement)?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Notes what a look back has shown of messages that landed. Queued, as [`Self::landed`] is.
+    pub async fn prove(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        proofs: Vec<(Uid, Evidence)>,
+    ) -> Result<(), LedgerError> {
+        const SQL: &str = "UPDATE records SET evidence = ?4
+             WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage IN (1, 2) AND evidence <> ?4";
+        self.queue(move |connection| {
+            let mut update = connection.prepare_cached(SQL)?;
+            for (uid, evidence) in proofs {
+                update.execute(params![folder.0, validity.value(), uid.value(), codec::of_evidence(evidence)])?;
+            }
+            Ok(0)
+        })
+        .await
+    }
+
+    /// Notes the flags on which both sides agree now. Queued, as [`Self::landed`] is.
+    pub async fn rebase(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        agreed: Vec<(Uid, Flags)>,
+    ) -> Result<(), LedgerError> {
+        const SQL: &str = "UPDATE records SET flags = ?4 WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
+        self.queue(move |connection| {
+            let mut update = connection.prepare_cached(SQL)?;
+            for (uid, flags) in agreed {
+                update.execute(params![folder.0, validity.value(), uid.value(), flags.to_string()])?;
+            }
+            Ok(0)
+        })
+        .await
+    }
+
+    /// Takes back intents that are known not to have landed; durable when it returns. The messages are unknown then; what
+    /// is no open intent stays as it is.
+    pub async fn retract(&self, folder: FolderId, validity: UidValidity, uids: Vec<Uid>) -> Result<(), LedgerError> {
+        const SQL: &str = "DELETE FROM records WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage = 0";
+        if uids.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached(SQL)?;
+            for uid in uids {
+                delete.execute(params![folder.0, validity.value(), uid.value()])?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Notes something a message lost that does not decide its fate; the same loss twice is one. Queued, as
+    /// [`Self::landed`] is.
+    pub async fn note_loss(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        uid: Uid,
+        kind: LossKind,
+        text: &str,
+    ) -> Result<(), LedgerError> {
+        let text = cut(text).to_owned();
+        self.queue(move |connection| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO losses (folder, validity, uid, kind, text) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![folder.0, validity.value(), uid.value(), kind.as_str(), text])?;
+            Ok(0)
+        })
+        .await
+    }
+
+    /// Gives at most `limit` records from a UID on, in UID order.
+    pub async fn records(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        from: Uid,
+        limit: usize,
+    ) -> Result<Vec<Record>, LedgerError> {
+        self.select("uid >= ?3 ORDER BY uid LIMIT ?4", folder, validity, from, limit).await
+    }
+
+    /// Gives the record of one message.
+    pub async fn record(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        uid: Uid,
+    ) -> Result<Option<Record>, LedgerError> {
+        self.read(move |connection| find(connection, folder, validity, uid)).await
+    }
+
+    /// Gives all open intents in UID order: after a kill at most what was on its way then.
+    pub async fn intended(&self, folder: FolderId, validity: UidValidity) -> Result<Vec<Record>, LedgerError> {
+        self.select("stage = 0 AND uid >= ?3 ORDER BY uid LIMIT ?4", folder, validity, Uid::FIRST, usize::MAX).await
+    }
+
+    /// Gives at most `limit` messages from a UID on that the target acknowledged without saying where they are.
+    pub async fn unplaced(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        from: Uid,
+        limit: usize,
+    ) -> Result<Vec<Record>, LedgerError> {
+        let filter = "stage = 1 AND target_uid IS NULL AND uid >= ?3 ORDER BY uid LIMIT ?4";
+        self.select(filter, folder, validity, from, limit).await
+    }
+
+    /// Gives the UIDs of a target folder that a record holds, ascending: four bytes each.
+    ///
+    /// Records of every source folder and of every account that goes into the same target folder count, under any source
+    /// UIDVALIDITY: what one of them holds, no other may claim.
+    pub async fn paired(&self, folder: FolderId, target_validity: UidValidity) -> Result<Vec<Uid>, LedgerError> {
+        const SIBLINGS: &str = "
+            SELECT other.id FROM folders AS this
+            JOIN accounts AS mine ON mine.id = this.account
+            JOIN accounts AS theirs
+                ON theirs.target_host = mine.target_host AND lower(theirs.target_user) = lower(mine.target_user)
+            JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
+            WHERE this.id = ?1";
+        const HELD: &str =
+            "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL";
+        self.read(move |connection| {
+            let mut uids = Vec::new();
+            let mut siblings = connection.prepare_cached(SIBLINGS)?;
+            let mut held = connection.prepare_cached(HELD)?;
+            let mut folders = siblings.query([folder.0])?;
+            while let Some(row) = folders.next()? {
+                let mut rows = held.query(params![row.get::<_, i64>(0)?, target_validity.value()])?;
+                while let Some(row) = rows.next()? {
+                    uids.push(codec::uid(row, 0)?);
+                }
+            }
+            uids.sort_unstable();
+            uids.dedup();
+            Ok(uids)
+        })
+        .await
+    }
+
+    async fn select(
+        &self,
+        filter: &'static str,
+        folder: FolderId,
+        validity: UidValidity,
+        from: Uid,
+        limit: usize,
+    ) -> Result<Vec<Record>, LedgerError> {
+        self.read(move |connection| {
+            let sql = format!("{SELECT} WHERE folder = ?1 AND validity = ?2 AND {filter}");
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut select = connection.prepare_cached(&sql)?;
+            let rows = select.query_map(params![folder.0, validity.value(), from.value(), limit], record)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+const SELECT: &str =
+    "SELECT uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid, size, digest,
+    header, date, zone, flags FROM records";
+
+/// Meets no row where the message has landed. A floor that is NULL is the lowest.
+const INTEND: &str = "
+INSERT INTO records (folder, validity, uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid,
+    size, digest, header, date, zone, flags)
+VALUES (?1, ?2, ?3, ?4, 0, NULL, NULL, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+ON CONFLICT DO UPDATE SET stage = excluded.stage, evidence = 0, target_validity = NULL, target_uid = NULL,
+    floor_validity = CASE WHEN records.stage = 0 AND records.floor_uid IS NULL THEN NULL
+        ELSE excluded.floor_validity END,
+    floor_uid = CASE WHEN records.stage = 0 AND records.floor_uid IS NULL THEN NULL
+        WHEN records.stage = 0 AND records.floor_validity = excluded.floor_validity
+            THEN min(records.floor_uid, excluded.floor_uid)
+        ELSE excluded.floor_uid END,
+    size = excluded.size, digest = excluded.digest, header = excluded.header, date = excluded.date,
+    zone = excluded.zone, flags = excluded.flags
+WHERE records.stage NOT IN (1, 2)";
+
+const ADOPT: &str = "
+INSERT OR REPLACE INTO records (folder, validity, uid, stage, evidence, target_validity, target_uid, floor_validity,
+    floor_uid, size, digest, header, date, zone, flags)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, NULL, ?10, ?11, ?12, ?13, ?14, ?15)";
+
+const SETTLE: &str = "
+INSERT INTO records (folder, validity, uid, stage, evidence, size, date, zone, flags)
+VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, '')
+ON CONFLICT DO UPDATE SET stage = excluded.stage, evidence = 0, date = COALESCE(records.date, excluded.date),
+    zone = COALESCE(records.zone, excluded.zone)";
+
+const TROUBLE: &str = "
+INSERT INTO troubles (folder, validity, uid, kind, words, subject, date_header, size, at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+ON CONFLICT DO UPDATE SET kind = excluded.kind, words = excluded.words, subject = excluded.subject,
+    date_header = excluded.date_header, size = excluded.size, at = excluded.at";
+
+/// Remembers under which UIDVALIDITY the folder is worked on: only its records count.
+fn work_under(connection: &Connection, folder: FolderId, validity: UidValidity) -> Result<(), Fault> {
+    connection
+        .prepare_cached("UPDATE folders SET validity = ?2 WHERE id = ?1 AND validity IS NOT ?2")?
+        .execute(params![folder.0, validity.value()])?;
+    Ok(())
+}
+
+/// Writes all columns of a record; gives the number of rows it met.
+fn put(
+    statement: &mut CachedStatement<'_>,
+    folder: FolderId,
+    validity: UidValidity,
+    record: &Record,
+    stage: i64,
+) -> Result<usize, Fault> {
+    let place =
+        |place: Option<(UidValidity, Uid)>| place.map(|(validity, uid)| (validity.value(), uid.value())).unzip();
+    let (target_validity, target_uid): (Option<u32>, Option<u32>) = place(record.target);
+    let (floor_validity, floor_uid): (Option<u32>, Option<u32>) = place(record.floor);
+    Ok(statement.execute(params![
+        folder.0,
+        validity.value(),
+        record.source_uid.value(),
+        stage,
+        codec::of_evidence(record.evidence),
+        target_validity,
+        target_uid,
+        floor_validity,
+        floor_uid,
+        codec::of_size(record.size),
+        record.digest.map(|digest| digest.0),
+        record.header.map(|digest| digest.0),
+        record.date.map(InternalDate::unix),
+        record.date.map(InternalDate::zone),
+        record.flags.to_string(),
+    ])?)
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let (date, zone): (Option<i64>, Option<i16>) = (row.get(10)?, row.get(11)?);
+    let flags = row.get_ref(12)?.as_str()?;
+    Ok(Record {
+        source_uid: codec::uid(row, 0)?,
+        stage: codec::stage(row, 1)?,
+        evidence: codec::evidence(row, 2)?,
+        target: codec::place(row, 3)?,
+        floor: codec::place(row, 5)?,
+        size: codec::size(row, 7)?,
+        digest: codec::digest(row, 8)?,
+        header: codec::digest(row, 9)?,
+        date: date.zip(zone).and_then(|(unix, zone)| InternalDate::new(unix, zone)),
+        flags: Flags::parse(flags),
+    })
+}
+
+fn find(connection: &Connection, folder: FolderId, validity: UidValidity, uid: Uid) -> Result<Option<Record>, Fault> {
+    let sql = format!("{SELECT} WHERE folder = ?1 AND validity = ?2 AND uid = ?3");
+    let mut select = connection.prepare_cached(&sql)?;
+    Ok(select.query_row(params![folder.0, validity.value(), uid.value()], record).optional()?)
+}
+
+fn land(
+    connection: &Connection,
+    folder: FolderId,
+    validity: UidValidity,
+    uid: Uid,
+    landed: Landed,
+) -> Result<(), Fault> {
+    // An acknowledgement without a place does not take away a place that a look has found.
+    const ACKNOWLEDGED: &str = "UPDATE records SET stage = ?4, evidence = ?5,
+            target_validity = COALESCE(?6, target_validity), target_uid = COALESCE(?7, target_uid)
+        WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage IN (0, 1)";
+    const FOUND: &str = "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7
+        WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
+    let (sql, stage, evidence, target) = match landed {
+        Landed::Acknowledged(proof) => (ACKNOWLEDGED, COPIED, Evidence::None, proof.target()),
+        Landed::Adopted { target, evidence, found: Found::Ours } => (FOUND, COPIED, evidence, Some(target)),
+        Landed::Adopted { target, evidence, found: Found::Theirs } => (FOUND, ADOPTED, evidence, Some(target)),
+    };
+    let changed = connection.prepare_cached(sql)?.execute(params![
+        folder.0,
+        validity.value(),
+        uid.value(),
+        stage,
+        codec::of_evidence(evidence),
+        target.map(|(validity, _)| validity.value()),
+        target.map(|(_, uid)| uid.value()),
+    ])?;
+    match (changed, landed) {
+        (0, Landed::Acknowledged(_)) => Err(LedgerError::NotIntended { uid }.into()),
+        _ => {
+            known(changed, || format!("source UID {uid}"))?;
+            forget_trouble(connection, folder, validity, uid)
+        }
+    }
+}
+
+fn settle_one(
+    connection: &Connection,
+    folder: FolderId,
+    validity: UidValidity,
+    settlement: &Settlement,
+) -> Result<(), Fault> {
+    let uid = settlement.source_uid;
+    connection.prepare_cached(SETTLE)?.execute(params![
+        folder.0,
+        validity.value(),
+        uid.value(),
+        codec::of_fate(settlement.fate.into()),
+        codec::of_size(settlement.size),
+        settlement.date.map(InternalDate::unix),
+        settlement.date.map(InternalDate::zone),
+    ])?;
+    let Some(trouble) = &settlement.trouble else { return forget_trouble(connection, folder, validity, uid) };
+    connection.prepare_cached(TROUBLE)?.execute(params![
+        folder.0,
+        validity.value(),
+        uid.value(),
+        trouble.kind,
+        cut(&trouble.words),
+        cut(&trouble.subject),
+        cut(&trouble.date_header),
+        codec::of_size(trouble.size),
+        codec::of_time(SystemTime::now()),
+    ])?;
+    Ok(())
+}
+
+fn forget_trouble(connection: &Connection, folder: FolderId, validity: UidValidity, uid: Uid) -> Result<(), Fault> {
+    connection
+        .prepare_cached("DELETE FROM troubles WHERE folder = ?1 AND validity = ?2 AND uid = ?3")?
+        .execute(params![folder.0, validity.value(), uid.value()])?;
+    Ok(())
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}

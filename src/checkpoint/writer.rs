@@ -1,0 +1,220 @@
+//! The one thread that writes: gathers what is waiting, commits it together, then answers.
+
+use super::error::{Fault, LedgerError};
+use super::file::Place;
+use rusqlite::{Connection, TransactionBehavior};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long queued work may wait for somebody who needs a commit anyway.
+const QUEUED_MAX: Duration = Duration::from_millis(200);
+/// Requests in one commit: bounds how long the first of them waits.
+const BATCH_MAX: usize = 1024;
+
+/// Something to do in a transaction; what it gives is the answer to who waits.
+pub(super) type Work = Box<dyn FnOnce(&Connection) -> Result<i64, Fault> + Send>;
+
+/// Where the answer goes.
+pub(super) type Reply = SyncSender<Result<i64, LedgerError>>;
+
+/// Work, and who waits for it.
+type Asked = (Work, Option<Reply>);
+
+/// A hook at every commit, counted from 1: tests stop a run there as a kill would.
+pub trait Steps: Send {
+    /// Is called before a commit; on `Break` nothing of it is written and the ledger is dead.
+    fn before_commit(&self, commit: u64) -> ControlFlow<()> {
+        let _ = commit;
+        ControlFlow::Continue(())
+    }
+
+    /// Is called after a commit; on `Break` it is durable, nobody is told, and the ledger is dead.
+    fn after_commit(&self, commit: u64) -> ControlFlow<()> {
+        let _ = commit;
+        ControlFlow::Continue(())
+    }
+}
+
+/// What is asked of the writer.
+pub(super) enum Request {
+    /// Answered when it is durable.
+    Durable(Work, Reply),
+    /// Not answered.
+    Queued(Work),
+    /// Commit, then end.
+    Close,
+}
+
+/// What the handles see of the writer.
+#[derive(Default)]
+pub(super) struct Shared {
+    /// Queued requests handed over, those that are under way included.
+    pub(super) queued: AtomicU64,
+    /// Queued requests committed; never more than `queued`.
+    committed: AtomicU64,
+    /// What ended the writer.
+    broken: OnceLock<LedgerError>,
+    /// The first queued request that was refused.
+    refusal: Mutex<Option<LedgerError>>,
+}
+
+impl Shared {
+    /// Says whether something queued may not be committed yet.
+    pub(super) fn lags(&self) -> bool {
+        self.committed.load(Ordering::SeqCst) < self.queued.load(Ordering::SeqCst)
+    }
+
+    /// Gives why there is no writer any more.
+    pub(super) fn ended(&self) -> LedgerError {
+        self.broken.get().cloned().unwrap_or(LedgerError::Closed)
+    }
+
+    pub(super) fn take_refusal(&self) -> Option<LedgerError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn refuse(&self, error: LedgerError) {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+/// The writer's side of the channel.
+pub(super) struct Writer {
+    connection: Connection,
+    place: Place,
+    shared: Arc<Shared>,
+    steps: Box<dyn Steps>,
+    commits: u64,
+}
+
+/// What is committed next.
+#[derive(Default)]
+struct Batch {
+    requests: Vec<Asked>,
+    /// When it has to be committed at the latest; None: nothing is waiting.
+    due: Option<Instant>,
+    closing: bool,
+}
+
+impl Batch {
+    fn add(&mut self, request: Request) {
+        let due = match request {
+            Request::Durable(work, reply) => {
+                self.requests.push((work, Some(reply)));
+                Instant::now()
+            }
+            Request::Queued(work) => {
+                self.requests.push((work, None));
+                Instant::now() + QUEUED_MAX
+            }
+            Request::Close => {
+                self.closing = true;
+                return;
+            }
+        };
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    fn is_ready(&self) -> bool {
+        self.closing || self.requests.len() >= BATCH_MAX || self.due.is_some_and(|due| due <= Instant::now())
+    }
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, place: Place, shared: Arc<Shared>, steps: Box<dyn Steps>) -> Self {
+        Self { connection, place, shared, steps, commits: 0 }
+    }
+
+    /// Works until told to close, until every handle is gone, or until the file fails.
+    pub(super) fn run(mut self, inbox: &Receiver<Request>) {
+        let mut batch = Batch::default();
+        loop {
+            gather(inbox, &mut batch);
+            if !batch.is_ready() {
+                continue;
+            }
+            let Batch { requests, closing, .. } = std::mem::take(&mut batch);
+            if !requests.is_empty() && self.commit(requests).is_break() {
+                return;
+            }
+            if closing {
+                break;
+            }
+        }
+        if let Err((_, error)) = self.connection.close() {
+            tracing::warn!(%error, "the ledger was not closed cleanly; nothing is lost");
+        }
+    }
+
+    fn commit(&mut self, requests: Vec<Asked>) -> ControlFlow<()> {
+        self.commits += 1;
+        self.steps.before_commit(self.commits)?;
+        let queued = requests.iter().filter(|(_, reply)| reply.is_none()).count() as u64;
+        let (works, replies): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+        let answers = match self.transact(works) {
+            Ok(answers) => answers,
+            Err(fault) => {
+                let error = self.place.fault(fault);
+                tracing::error!(%error, "the ledger can no longer be written");
+                let _ = self.shared.broken.set(error.clone());
+                replies.into_iter().flatten().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                return ControlFlow::Break(());
+            }
+        };
+        self.steps.after_commit(self.commits)?;
+        self.shared.committed.fetch_add(queued, Ordering::SeqCst);
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            match (reply, answer) {
+                // Who no longer waits needs no answer.
+                (Some(reply), answer) => drop(reply.send(answer)),
+                (None, Err(error)) => self.shared.refuse(error),
+                (None, Ok(_)) => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Does all the work in one transaction; a piece that is refused leaves no trace in it.
+    fn transact(&mut self, works: Vec<Work>) -> Result<Vec<Result<i64, LedgerError>>, Fault> {
+        let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut answers = Vec::with_capacity(works.len());
+        for work in works {
+            let savepoint = transaction.savepoint()?;
+            answers.push(match work(&savepoint) {
+                Ok(answer) => {
+                    savepoint.commit()?;
+                    Ok(answer)
+                }
+                Err(Fault::Refused(error)) => {
+                    savepoint.finish()?;
+                    Err(error)
+                }
+                Err(fault) => return Err(fault),
+            });
+        }
+        transaction.commit()?;
+        Ok(answers)
+    }
+}
+
+/// Waits for a request or for the batch's time, then takes what else is there.
+fn gather(inbox: &Receiver<Request>, batch: &mut Batch) {
+    let first = match batch.due {
+        None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
+    };
+    match first {
+        Ok(request) => batch.add(request),
+        Err(RecvTimeoutError::Timeout) => {}
+        Err(RecvTimeoutError::Disconnected) => batch.closing = true,
+    }
+    while !batch.closing && batch.requests.len() < BATCH_MAX {
+        match inbox.try_recv() {
+            Ok(request) => batch.add(request),
+            Err(_) => break,
+        }
+    }
+}
