@@ -259,9 +259,8 @@ mod tests {
     #[tokio::test]
     async fn a_program_named_by_a_path_counts_from_the_job_file() {
         let directory = tempfile::tempdir().unwrap();
-        let script = directory.path().join("token");
-        std::fs::write(&script, "#!/bin/sh\npwd\n").unwrap();
-        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        // A link: a script just written could still be open for writing in a child that another test is starting.
+        std::os::unix::fs::symlink("/bin/pwd", directory.path().join("token")).unwrap();
         let directory = directory.path().canonicalize().unwrap();
         let source = SecretSource::Command { argv: vec!["./token".to_owned()], directory: directory.clone() };
         assert_eq!(reads(&source).await, directory.to_str().unwrap());

@@ -163,7 +163,8 @@ impl NetError {
             Self::Unreachable { .. } => "check this machine's network, and host in the job file".to_owned(),
             Self::Silent { step: Step::Name, .. } => "check this machine's name servers".to_owned(),
             Self::Silent { step: Step::Connect, .. } => {
-                "check host and port, and that no firewall stands between".to_owned()
+                "check host and port, and that no firewall stands between; connect_timeout sets how long to wait"
+                    .to_owned()
             }
             Self::Silent { step: Step::Handshake, .. } => {
                 "the server took the connection and said nothing: check port and tls, or try again later".to_owned()

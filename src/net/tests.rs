@@ -376,7 +376,7 @@ fn texts_of_what_loopback_cannot_show() {
     target: failed to connect to [2001:db8::1]:993: no way leads there (Network is unreachable)
       hint: check this machine's network, and host in the job file
     target: failed to connect to [2001:db8::1]:993: no answer within 30s
-      hint: check host and port, and that no firewall stands between
+      hint: check host and port, and that no firewall stands between; connect_timeout sets how long to wait
     target: failed to trust the certificate of [2001:db8::1]:993: this machine has no list of trusted authorities
       hint: install the system's certificates (the package is often called ca-certificates), or name ca_file
     target: failed to begin TLS with [2001:db8::1]:993: the server found no cipher that both know
