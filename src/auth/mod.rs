@@ -2,11 +2,26 @@
 //!
 //! Secret: the secrets. They show in no log, error, argument list, state or report.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// A password or token. Prints as `Secret(…)`, is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(zeroize::Zeroizing<String>);
+
+impl Secret {
+    /// Takes a secret in.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(zeroize::Zeroizing::new(value))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
 
 /// Where a secret comes from.
 #[derive(Clone, PartialEq, Eq)]
