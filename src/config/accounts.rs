@@ -3,7 +3,7 @@
 //! Secret: the dialect. Separators and byte order marks are recognised; the first line names the columns. Columns and
 //! cells become the same [`raw::Account`]s that `[[account]]` tables do. No cell of a secret's column is shown.
 
-use super::error::{Error, Fault, Place, nearest, shown};
+use super::error::{Error, Fault, Place, nearest};
 use super::host::host;
 use super::raw::{self, Server};
 use super::reader::{Given, Written, path};
@@ -42,13 +42,14 @@ pub(super) fn read(text: &str, file: &Path, directory: &Path, errors: &mut Vec<E
     let file: Arc<Path> = file.into();
     let mut columns: Option<Vec<Option<String>>> = None;
     let mut accounts = Vec::new();
+    let mut lines = Lines { text: text.as_bytes(), offset: 0, line: 1 };
     for record in table.records() {
         let Ok(record) = record else {
             // Only memory holds the text, it is UTF-8, and lengths may differ.
-            errors.push(Place::file(&file).error("cannot be read as CSV"));
+            errors.push(Place::file(&file).error(Fault::new("cannot be read as CSV").hint("save it as CSV UTF-8")));
             return None;
         };
-        let line = record.position().map_or(0, |position| usize::try_from(position.line()).unwrap_or(0));
+        let line = lines.at(record.position().map_or(0, csv::Position::byte));
         let place = Place { line, ..Place::file(&file) };
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
@@ -77,6 +78,25 @@ pub(super) fn read(text: &str, file: &Path, directory: &Path, errors: &mut Vec<E
     Some(accounts)
 }
 
+/// Counts lines: a record's own position is before the blank lines and line ends that it begins with.
+struct Lines<'a> {
+    text: &'a [u8],
+    offset: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    /// Gives the line, from 1, of the first character at or after an offset; offsets only grow.
+    fn at(&mut self, offset: u64) -> usize {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        while self.text.get(self.offset).is_some_and(|byte| self.offset < offset || matches!(byte, b'\r' | b'\n')) {
+            self.line += usize::from(self.text[self.offset] == b'\n');
+            self.offset += 1;
+        }
+        self.line
+    }
+}
+
 /// Finds the separator: whichever of three stands most often in the first line.
 fn delimiter(text: &str) -> u8 {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -100,11 +120,13 @@ fn header(record: &csv::StringRecord, place: &Place, errors: &mut Vec<Error>) ->
         let name = cell.trim().to_lowercase().replace([' ', '-', '.'], "_");
         if !known.contains(&name) {
             let near = nearest(&name, known.iter().map(String::as_str));
-            // Not shown unless it is nearly one of ours: without a header, this is somebody's password.
+            // Not shown: without a header, this is somebody's password.
+            let fault = Fault::new(format!("column {} has a name that is not known", index + 1));
             let fault = match near {
-                Some(near) => Fault::new(format!("no column is called {}", shown(cell.trim()))).hint(format!("did you mean {near}?")),
-                None => Fault::new(format!("column {} has a name that is not known", index + 1))
-                    .hint("columns are name, and source_… and target_… with user, password, password_env, password_file, host, …"),
+                Some(near) => fault.hint(format!("did you mean {near}?")),
+                None => fault.hint(
+                    "columns are name, and source_… and target_… with user, password, password_env, password_file, host, …",
+                ),
             };
             errors.push(place.error(fault));
             columns.push(near.map(str::to_owned));

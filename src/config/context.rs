@@ -47,7 +47,7 @@ pub trait Surroundings: Send + Sync {
     /// Says whether a program can be run: a path, or a name looked for in `PATH`.
     fn has_program(&self, program: &str) -> bool;
 
-    /// Opens the file of a secret, without reading it.
+    /// Looks at the file of a secret, without reading it.
     ///
     /// # Errors
     /// Whatever keeps it from being opened.
@@ -96,7 +96,11 @@ impl Surroundings for System {
     }
 
     fn secret_file(&self, path: &Path) -> io::Result<SecretFile> {
-        let about = File::open(path)?.metadata()?;
+        let about = path.metadata()?;
+        // A named pipe would wait for its writer.
+        if about.is_file() {
+            File::open(path)?;
+        }
         Ok(SecretFile {
             is_directory: about.is_dir(),
             // A pipe has no length until it is read.
@@ -148,5 +152,17 @@ pub(super) fn io_text(error: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "is a directory".to_owned(),
         io::ErrorKind::FileTooLarge => "is too large".to_owned(),
         _ => format!("cannot be read: {error}"),
+    }
+}
+
+/// What is usually behind a file that is not there.
+pub(super) const NOT_THERE_HINT: &str = "relative paths begin at the job file's directory";
+
+/// Says what to do about a file that cannot be used.
+pub(super) fn io_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => NOT_THERE_HINT,
+        io::ErrorKind::PermissionDenied => "let the user that runs mailhaul read it",
+        _ => "name a plain file",
     }
 }

@@ -25,7 +25,7 @@ fn path(text: &str) -> Read<()> {
         return Err(Fault::new("is empty").hint(r#"write a folder's path, such as "Archive/2020""#));
     }
     if text.contains(|c: char| c.is_control()) {
-        return Err("holds a control character (a line end, a tab or NUL)".into());
+        return Err(Fault::new("holds a control character (a line end, a tab or NUL)").hint("remove it"));
     }
     if let Some(bare) = text.strip_suffix('/') {
         return Err(Fault::new(format!("{} ends with /", shown(text)))

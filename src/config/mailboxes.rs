@@ -4,7 +4,7 @@
 //! by the account takes the place of the section's server altogether; a host named by the account that of the section's
 //! provider. What a provider says lies between what is written and the defaults.
 
-use super::context::io_text;
+use super::context::{io_hint, io_text};
 use super::error::{Error, Fault, Place, shown};
 use super::host::is_loopback;
 use super::meaning::Warnings;
@@ -60,8 +60,10 @@ impl<'a> Mailboxes<'a> {
         let port = own.port.or(&unless(elsewhere, &self.section.port));
         let tls = own.tls.or(&unless(elsewhere, &self.section.tls));
         let plaintext = own.plaintext.or(&unless(elsewhere, &self.section.plaintext)).or(&self.defaults.plaintext);
-        let ca_file = own.ca_file.or(&unless(elsewhere, &self.section.ca_file));
-        let pin = own.pin.or(&unless(elsewhere, &self.section.pin));
+        let unprotected = own.tls.value() == Some(&Tls::None);
+        let pin = own.pin.or(&unless(elsewhere || unprotected, &self.section.pin));
+        let pinned = !own.pin.is_absent();
+        let ca_file = own.ca_file.or(&unless(elsewhere || unprotected || pinned, &self.section.ca_file));
         let connect_timeout = own.connect_timeout.or(&self.section.connect_timeout).or(&self.defaults.connect_timeout);
         if matches!((&host, &provider), (Given::Absent, Given::Absent)) {
             errors.push(self.missing_host(own));
@@ -72,12 +74,16 @@ impl<'a> Mailboxes<'a> {
         }
 
         let preset = provider.value();
+        let known_host = host.value().cloned().or_else(|| preset.map(|preset| preset.host.to_owned()));
+        if known_host.is_none() && host.is_absent() {
+            errors.push(self.missing_host(own));
+        }
         let preset_tls = preset.map(|preset| if preset.starttls { Tls::StartTls } else { Tls::Implicit });
         let chosen = *tls.value().or(preset_tls.as_ref()).or(self.defaults.tls.value())?;
         let usual = if chosen == Tls::Implicit { 993 } else { 143 };
         let preset_port = preset.filter(|_| preset_tls == Some(chosen)).map(|preset| preset.port);
         let endpoint = Endpoint {
-            host: host.value().cloned().or_else(|| preset.map(|preset| preset.host.to_owned()))?,
+            host: known_host?,
             port: port.value().copied().or(preset_port).unwrap_or(usual),
             tls: chosen,
             trust: Trust { ca_file: ca_file.value().cloned(), pin: pin.value().copied() },
@@ -156,7 +162,7 @@ impl<'a> Mailboxes<'a> {
                 }
                 Some(Credential::Token(secret.value.clone()))
             }
-            (Given::Bad, Given::Absent) | (Given::Absent, Given::Bad) => None,
+            (Given::Bad, Given::Absent | Given::Bad) | (Given::Absent, Given::Bad) => None,
             _ => {
                 let place = by.token.good().map_or_else(|| by.place.below("token"), |token| token.place.clone());
                 errors.push(place.error(Fault::new("a token beside a password").hint("keep one of the two")));
@@ -212,8 +218,9 @@ impl<'a> Mailboxes<'a> {
                     .hint("write its whole path, or ./name for one beside the job file")
             }
             SecretSource::File(path) => match around.secret_file(path) {
-                Err(error) => Fault::new(format!("missing secret: {} {}", path.display(), io_text(&error)))
-                    .hint("relative paths begin at the job file's directory"),
+                Err(error) => {
+                    Fault::new(format!("missing secret: {} {}", path.display(), io_text(&error))).hint(io_hint(&error))
+                }
                 Ok(file) if file.is_directory => {
                     Fault::new(format!("missing secret: {} is a directory", path.display())).hint("name a file in it")
                 }
@@ -261,10 +268,10 @@ fn unusual_port(endpoint: &Endpoint, place: &Place, warnings: &mut Warnings) {
 
 /// Looks whether a file holds certificates, without judging them.
 fn certificates(context: &Context, path: &Path) -> Result<(), Fault> {
-    let bytes = context.surroundings.read(path).map_err(|error| {
-        Fault::new(format!("{} {}", path.display(), io_text(&error)))
-            .hint("relative paths begin at the job file's directory")
-    })?;
+    let bytes = context
+        .surroundings
+        .read(path)
+        .map_err(|error| Fault::new(format!("{} {}", path.display(), io_text(&error))).hint(io_hint(&error)))?;
     let holds = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
     if holds("-----BEGIN CERTIFICATE-----") && holds("-----END CERTIFICATE-----") {
         return Ok(());

@@ -32,6 +32,7 @@ use error::{Fault, Place};
 use meaning::Origin;
 use reader::{Given, Reader, Written};
 use sha2::{Digest as _, Sha256};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Every key of a job file with its default, its range and what it means: read beneath each job file.
@@ -109,7 +110,7 @@ fn accounts_of(
         (Given::Absent, Given::Good(Written { value, place })) => {
             let named = value.strip_prefix(directory).ok().and_then(|rest| Some(path.parent()?.join(rest)));
             let file = named.as_deref().unwrap_or(value);
-            let text = match read_text(value, context, "") {
+            let text = match read_text(value, context, context::NOT_THERE_HINT) {
                 Ok(text) => text,
                 Err(error) if error.line > 0 => {
                     errors.push(Error { file: file.to_owned(), ..error });
@@ -117,7 +118,7 @@ fn accounts_of(
                 }
                 Err(error) => {
                     let fault = Fault::new(format!("{} {}", file.display(), error.message));
-                    refuse(errors, place, fault.hint("a relative path begins at the job file's directory"));
+                    refuse(errors, place, fault.hint(error.hint));
                     return Vec::new();
                 }
             };
@@ -147,11 +148,15 @@ fn accounts_of(
 }
 
 /// Reads a file of UTF-8; an error of the whole file has a message that follows the file's name.
-fn read_text(path: &Path, context: &Context, hint: &str) -> Result<String, Error> {
+/// `not_there` is the hint where there is no such file.
+fn read_text(path: &Path, context: &Context, not_there: &str) -> Result<String, Error> {
     let place = Place::file(path);
     let bytes = match context.surroundings.read(path) {
         Ok(bytes) => bytes,
-        Err(error) => return Err(place.error(Fault::new(context::io_text(&error)).hint(hint))),
+        Err(error) => {
+            let hint = if error.kind() == io::ErrorKind::NotFound { not_there } else { context::io_hint(&error) };
+            return Err(place.error(Fault::new(context::io_text(&error)).hint(hint)));
+        }
     };
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     String::from_utf8(bytes).map_err(|error| {

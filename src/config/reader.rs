@@ -101,15 +101,17 @@ impl<'a> Reader<'a> {
         if errors.is_empty() {
             return Some(document);
         }
+        let mut line = 0;
         for error in errors {
             let place = self.place(error.span().map_or(0, |span| span.start), "");
-            let hint = match error.message() {
-                message if message.contains("must be quoted") => "put the value in double quotes",
-                message if message.contains("duplicate key") => "a key stands once in a table: remove or join the two",
-                _ => "",
-            };
-            // Only `message`: the error's own text shows the line, and what stands there may be a secret.
-            self.refuse(&place, Fault::new(format!("no TOML: {}", error.message())).hint(hint));
+            // One mistake makes more errors in the rest of its line.
+            if place.line == line {
+                continue;
+            }
+            line = place.line;
+            // Only the description: the error's own text shows the line, and what stands there may be a secret.
+            let description = error.message().split(", expected").next().unwrap_or_default();
+            self.refuse(&place, Fault::new(format!("not valid TOML: {description}")).hint(syntax_hint(description)));
         }
         None
     }
@@ -145,7 +147,7 @@ impl<'a> Reader<'a> {
             let near = nearest(name, known.iter().copied());
             table.misspelt.extend(near);
             // In a secret's table the unknown word may be the secret.
-            let may_show = path != SECRET || near.is_some() || name == KEYRING;
+            let may_show = path != SECRET || name == KEYRING;
             let shown_key = if may_show { join(&table.place.key, name) } else { table.place.key.clone() };
             let place = self.place(key.span().start, &shown_key);
             self.refuse(&place, self.unknown(path, name, near));
@@ -171,7 +173,7 @@ impl<'a> Reader<'a> {
         match near {
             Some(near) => fault.hint(format!("did you mean {}?", shown(near))),
             None if path == SECRET => fault.hint(format!("write {SECRET_FORMS}")),
-            None => fault.hint(format!("known here are {}", listed(self.keys(path).iter().copied()))),
+            None => fault.hint(format!("known here: {}", self.keys(path).join(", "))),
         }
     }
 }
@@ -181,6 +183,20 @@ const KEYRING: &str = "keyring";
 
 /// What may stand where a secret is asked for.
 pub(super) const SECRET_FORMS: &str = r#"{ env = "NAME" }, { file = "path" } or { command = ["program", "argument"] }"#;
+
+/// Says what is usually behind an error of syntax.
+fn syntax_hint(description: &str) -> &'static str {
+    match description {
+        "duplicate key" => "a key stands once in a table: remove one, or join the two",
+        "invalid basic string" | "invalid literal string" => {
+            r#"close the string with the quote it begins with; in double quotes a backslash is written \\"#
+        }
+        _ if description.contains("quoted") || description.starts_with("invalid ") => "text is put in double quotes",
+        _ if description.starts_with("unclosed") => "close what was opened here: ], ]] or }",
+        _ if description.starts_with("missing comma") => "put a comma between two values",
+        _ => "a line is [table], key = value or # comment",
+    }
+}
 
 fn table_text(path: &str) -> String {
     match path {

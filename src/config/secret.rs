@@ -66,7 +66,7 @@ pub(super) fn plain(text: &str) -> Read<SecretSource> {
         return Err(Fault::new("is empty").hint(format!("write {SECRET_FORMS}")));
     }
     if text.contains(['\0', '\r', '\n']) {
-        return Err("holds a line end or NUL, which no server takes".into());
+        return Err(Fault::new("holds a line end or NUL, which no server takes").hint("remove it"));
     }
     Ok(SecretSource::Plain(Secret::new(text.to_owned())))
 }
@@ -113,7 +113,7 @@ pub(super) fn command_line(text: &str, directory: &Path) -> Read<SecretSource> {
 
 fn program(mut argv: Vec<String>, directory: &Path) -> Read<SecretSource> {
     if argv.iter().any(|word| word.contains('\0')) {
-        return Err("holds NUL".into());
+        return Err(Fault::new("holds NUL").hint("remove it"));
     }
     let Some(program) = argv.first_mut().filter(|program| !program.trim().is_empty()) else {
         return Err(Fault::new("names no program").hint(r#"write command = ["program", "argument"]"#));
@@ -123,7 +123,9 @@ fn program(mut argv: Vec<String>, directory: &Path) -> Read<SecretSource> {
         let whole = path(program, directory)?;
         match whole.into_os_string().into_string() {
             Ok(text) => *program = text,
-            Err(_) => return Err("stands in a directory whose name is no UTF-8".into()),
+            Err(_) => {
+                return Err(Fault::new("stands in a directory whose name is no UTF-8").hint("move it to another"));
+            }
         }
     }
     Ok(SecretSource::Command { argv, directory: directory.to_owned() })
@@ -151,7 +153,7 @@ fn words(text: &str) -> Read<Vec<String>> {
         }
     }
     if quote.is_some() {
-        return Err("has a quote that is not closed".into());
+        return Err(Fault::new("has a quote that is not closed").hint(r#"write command = ["program", "argument"]"#));
     }
     words.extend(word);
     Ok(words)

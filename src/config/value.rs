@@ -21,16 +21,16 @@ pub(super) fn text(value: &DeValue<'_>, example: &str) -> Read<String> {
     let Some(text) = value.as_str() else {
         return Err(wrong_type("a string", value).hint(format!("write it in quotes, such as {example}")));
     };
-    line(text).map(str::to_owned).map_err(|fault| fault.hint(format!("write something like {example}")))
+    line(text).map(str::to_owned).map_err(|fault| fault.hint(format!("write it on one line, such as {example}")))
 }
 
 /// Accepts one line of text: what goes into a command or onto a page.
 pub(super) fn line(text: &str) -> Read<&str> {
     if text.trim().is_empty() {
-        return Err("is empty".into());
+        return Err(Fault::new("is empty").hint("fill it in, or remove it"));
     }
     if text.contains(|c: char| c.is_control()) {
-        return Err("holds a control character (a line end, a tab or NUL)".into());
+        return Err(Fault::new("holds a control character (a line end, a tab or NUL)").hint("write it on one line"));
     }
     Ok(text)
 }
@@ -44,7 +44,7 @@ pub(super) fn user(text: &str) -> Read<String> {
     Ok(user.to_owned())
 }
 
-/// A flag; `example` as it would be typed.
+/// True or false.
 pub(super) fn boolean(value: &DeValue<'_>) -> Read<bool> {
     value.as_bool().ok_or_else(|| wrong_type("true or false", value).hint("write true or false without quotes"))
 }
@@ -64,7 +64,7 @@ pub(super) fn choice<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Read<
     let fault = Fault::new(format!("expected {all}, found {}", shown(word)));
     Err(match nearest(word, names()) {
         Some(name) => fault.hint(format!("did you mean {}?", shown(name))),
-        None => fault,
+        None => fault.hint(format!("write {all}")),
     })
 }
 
@@ -242,7 +242,8 @@ fn bytes_of(text: &str) -> Read<u64> {
 }
 
 fn size_text(size: u64) -> String {
-    let mut units = UNITS.iter().filter(|(_, factor)| factor.is_power_of_two() && *factor > 1 && size % factor == 0);
+    let mut units =
+        UNITS.iter().filter(|(_, factor)| factor.is_power_of_two() && *factor > 1 && size.is_multiple_of(*factor));
     match units.next_back() {
         Some((name, factor)) if size > 0 => format!("{} {name}", size / factor),
         _ => format!("{size} B"),
@@ -339,4 +340,58 @@ pub(super) fn pin(value: &DeValue<'_>) -> Read<Fingerprint> {
         *byte = u8::try_from(digit(pair[0]) * 16 + digit(pair[1])).unwrap_or_default();
     }
     Ok(Fingerprint(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units_of_ten_and_of_two() {
+        for (written, expected) in [
+            ("512", 512),
+            ("512 B", 512),
+            ("300 KiB", 300 << 10),
+            ("300KiB", 300 << 10),
+            ("1_000 kB", 1_000_000),
+            ("2 MB", 2_000_000),
+            ("1.5 GB", 1_500_000_000),
+            ("1 TiB", 1 << 40),
+        ] {
+            assert_eq!(bytes_of(written).unwrap(), expected, "{written}");
+        }
+        for written in ["", "MB", "1 mb", "1 Mbit", "one MB", "1.2.3 MB", "1 MB/s", "-1", "1e3", "inf", "1 M"] {
+            assert!(bytes_of(written).is_err(), "{written}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_said_in_the_largest_whole_unit() {
+        for (size, expected) in
+            [(0, "0 B"), (1000, "1000 B"), (1 << 10, "1 KiB"), (3 << 20, "3 MiB"), (1 << 40, "1 TiB")]
+        {
+            assert_eq!(size_text(size), expected);
+        }
+    }
+
+    #[test]
+    fn a_part_is_a_percentage_or_a_number() {
+        let part = |text: &str| part(DeValue::parse(text).unwrap().get_ref()).ok();
+        for (written, expected) in [
+            ("\"1%\"", Some(0.01)),
+            ("\"2.5 %\"", Some(0.025)),
+            ("\"100%\"", Some(1.0)),
+            ("0.01", Some(0.01)),
+            ("0", Some(0.0)),
+            ("1", Some(1.0)),
+            ("1.01", None),
+            ("-0.1", None),
+            ("nan", None),
+            ("\"nan%\"", None),
+            ("\"1\"", None),
+            ("true", None),
+        ] {
+            assert_eq!(part(written), expected, "{written}");
+        }
+    }
 }
