@@ -136,10 +136,12 @@ pub enum LossKind {
     Date,
     /// INTERNALDATE is the same instant in another zone.
     Zone,
+    /// The target stored other bytes.
+    Bytes,
 }
 
 impl LossKind {
-    const ALL: [Self; 4] = [Self::Keyword, Self::SystemFlag, Self::Date, Self::Zone];
+    const ALL: [Self; 5] = [Self::Keyword, Self::SystemFlag, Self::Date, Self::Zone, Self::Bytes];
 
     /// Gives the name it is kept under.
     #[must_use]
@@ -149,6 +151,7 @@ impl LossKind {
             Self::SystemFlag => "system-flag",
             Self::Date => "date",
             Self::Zone => "zone",
+            Self::Bytes => "bytes",
         }
     }
 }

@@ -333,20 +333,29 @@ impl Ledger {
     /// Records of every source folder and of every account that goes into the same target folder count, under any source
     /// UIDVALIDITY: what one of them holds, no other may claim.
     pub async fn paired(&self, folder: FolderId, target_validity: UidValidity) -> Result<Vec<Uid>, LedgerError> {
+        self.held(folder, target_validity, false).await
+    }
+
+    async fn held(
+        &self,
+        folder: FolderId,
+        target_validity: UidValidity,
+        others: bool,
+    ) -> Result<Vec<Uid>, LedgerError> {
         const SIBLINGS: &str = "
             SELECT other.id FROM folders AS this
             JOIN accounts AS mine ON mine.id = this.account
             JOIN accounts AS theirs
                 ON theirs.target_host = mine.target_host AND lower(theirs.target_user) = lower(mine.target_user)
             JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
-            WHERE this.id = ?1";
+            WHERE this.id = ?1 AND (other.id <> ?1 OR NOT ?2)";
         const HELD: &str =
             "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL";
         self.read(move |connection| {
             let mut uids = Vec::new();
             let mut siblings = connection.prepare_cached(SIBLINGS)?;
             let mut held = connection.prepare_cached(HELD)?;
-            let mut folders = siblings.query([folder.0])?;
+            let mut folders = siblings.query(params![folder.0, others])?;
             while let Some(row) = folders.next()? {
                 let mut rows = held.query(params![row.get::<_, i64>(0)?, target_validity.value()])?;
                 while let Some(row) = rows.next()? {
@@ -358,6 +367,16 @@ impl Ledger {
             Ok(uids)
         })
         .await
+    }
+
+    /// Gives the UIDs of a target folder that records of *other* source folders hold, ascending: what several folders or
+    /// accounts go into is shared out among them.
+    pub async fn held_by_others(
+        &self,
+        folder: FolderId,
+        target_validity: UidValidity,
+    ) -> Result<Vec<Uid>, LedgerError> {
+        self.held(folder, target_validity, true).await
     }
 
     async fn select(

@@ -93,6 +93,7 @@ fn options(
         timeout: time(&written.timeout, &defaults.timeout)?,
         sample: *written.sample.or(&defaults.sample).value()?,
         spool_above: *spool_above.value()?,
+        deleted: *written.copy_deleted.or(&defaults.copy_deleted).value()?,
         memory: *memory.value()?,
     })
 }

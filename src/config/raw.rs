@@ -24,7 +24,10 @@ pub(super) const SCHEMA: Schema = &[
     ("limits.target", LIMITS),
     ("limits.host", &["connections"]),
     ("folders", &["include", "exclude", "rename", "shared"]),
-    ("transfer", &["accounts", "outage", "first_contact", "timeout", "sample", "spool_above", "memory"]),
+    (
+        "transfer",
+        &["accounts", "outage", "first_contact", "timeout", "sample", "spool_above", "memory", "copy_deleted"],
+    ),
     ("account", &["name", "source", "target"]),
     ("account.source", MAILBOX),
     ("account.target", MAILBOX),
@@ -126,6 +129,7 @@ pub(super) struct Transfer {
     pub(super) timeout: Given<Duration>,
     pub(super) sample: Given<f64>,
     pub(super) spool_above: Given<u64>,
+    pub(super) copy_deleted: Given<bool>,
     pub(super) memory: Given<u64>,
 }
 
@@ -233,6 +237,7 @@ fn transfer(table: &Table<'_>, reader: &mut Reader<'_>) -> Transfer {
             .read(reader, "first_contact", |value| value::duration(value, (Duration::ZERO, DAY), r#""15s""#)),
         timeout: table.read(reader, "timeout", |value| value::duration(value, (TIME_MIN, HOUR), r#""120s""#)),
         sample: table.read(reader, "sample", value::part),
+        copy_deleted: table.read(reader, "copy_deleted", value::boolean),
         spool_above: table.read(reader, "spool_above", |value| value::bytes(value, SPOOL, r#""1 MiB""#)),
         memory: table.read(reader, "memory", |value| value::bytes(value, MEMORY, r#""32 MiB""#)),
     }

@@ -1,4 +1,32 @@
 //! The wire: bytes to messages to sessions.
+//!
+//! Secret: the protocol. async-imap is the control plane (sign-in, EXAMINE, SELECT, CREATE, SUBSCRIBE, LOGOUT) behind a
+//! bridge that shows it nothing but how its commands ended; LIST, STATUS, NAMESPACE, FETCH and APPEND are our own data
+//! plane on the same stream. Invariants: a command succeeded only if its tagged OK was seen; a future dropped in
+//! mid-command poisons its connection; a source session has no method that changes anything; memory is bounded whatever a
+//! server sends. Never decides, never retries.
+
+mod append;
+mod body;
+mod connection;
+mod error;
+mod fetch;
+mod folders;
+mod pipeline;
+mod session;
+mod signin;
+mod token;
+mod utf7;
+mod wire;
+
+pub use append::{Answer, Outgoing};
+pub use body::{Body, BodyRoom, Traits};
+pub use connection::Capabilities;
+pub use error::{ImapError, Refusal};
+pub use fetch::{Brake, Fetched, RefusedFetch};
+pub use folders::Namespace;
+pub use session::{End, FlagChange, Opened, Permanent, Session, Source, Target};
+pub use signin::Opening;
 
 use crate::mail::{Uid, UidValidity};
 

@@ -6,12 +6,14 @@
 mod date;
 mod flags;
 mod folder;
+mod key;
 mod listing;
 mod record;
 
 pub use date::InternalDate;
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
+pub use key::{KEY_FIELDS, digest, header_digest};
 pub use listing::{Entry, Listing};
 pub use record::{Record, Stage};
 

@@ -106,9 +106,9 @@ pub struct Endpoint {
 }
 
 /// Bytes both ways.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
 
 /// Bytes both ways, over whatever carries them.
 pub type BoxedIo = Box<dyn Io>;

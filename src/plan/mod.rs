@@ -1,6 +1,19 @@
 //! Decisions: listings, records and rules in; actions and warnings out.
 //!
 //! Secret: what is right to do. Pure: no async, clock, disk, chance or logging; it knows neither the wire nor the ledger.
+//! What it cannot decide from what it was given it asks for ([`Questions`]), and is called again with the answers.
+
+mod folders;
+mod glob;
+mod matching;
+mod messages;
+mod verdict;
+
+pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
+pub use glob::matches;
+pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions};
+pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, merge_flags};
+pub use verdict::{Difference, Proof, prove};
 
 /// In what order messages are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]

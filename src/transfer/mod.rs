@@ -1,8 +1,35 @@
 //! The shell: carries out what `plan` decided. Session pools, folder passes, the copy pipeline, recovery, events.
 //!
-//! Secret: how work overlaps. Parses no bytes, judges no equality.
+//! Secret: how work overlaps. Invariants: nothing is appended before its intent is durable; a pass may begin anywhere, since
+//! it looks before it acts; every task is joined; a stop is answered at the next safe point. Parses no bytes, judges no
+//! equality.
 
+mod account;
+mod check;
+mod copy;
+mod event;
+mod folder;
+mod pool;
+mod prove;
+mod reconcile;
+mod verify;
+
+pub use account::{AccountEnd, key};
+pub use check::{AccountCheck, AccountPlan, FolderCheck, FolderForecast, SideCheck, check, plan};
+pub use event::{Ending, Event, Events};
+pub use verify::{AccountVerdict, FolderVerdict, Level, verify};
+
+use crate::checkpoint::Ledger;
+use crate::config::Job;
+use crate::imap::BodyRoom;
+use crate::net::Dial;
+use crate::pace::Hosts;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// How a job is carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,4 +48,74 @@ pub struct Options {
     pub spool_above: u64,
     /// Bytes of small messages held in memory by the whole process.
     pub memory: u64,
+    /// `\\Deleted` is carried over; else not, since the user's client would expunge the message.
+    pub deleted: bool,
+}
+
+/// What a person asked for beyond the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mode {
+    /// Messages that were refused or unreadable are tried again.
+    pub retry: bool,
+    /// Messages that were removed from the target are copied again.
+    pub restore: bool,
+}
+
+/// Everything a run stands on.
+pub struct Context {
+    /// What is to be done.
+    pub job: Arc<Job>,
+    /// What has been done.
+    pub ledger: Ledger,
+    /// How bytes get to hosts.
+    pub dial: Arc<dyn Dial>,
+    /// Where it is told.
+    pub events: Events,
+    /// Asks to stop at the next safe point.
+    pub stop: CancellationToken,
+    /// The connections of all jobs of this process.
+    pub hosts: Hosts,
+    /// Room for bodies of all jobs of this process.
+    pub room: BodyRoom,
+    /// What was asked for beyond the job.
+    pub mode: Mode,
+}
+
+/// How a job ended: its accounts, in the order of the job.
+#[derive(Debug, Clone)]
+pub struct JobEnd {
+    /// One for each account.
+    pub accounts: Vec<AccountEnd>,
+}
+
+/// Runs a job until each of its accounts has come to an end. One account's failure stops no other.
+pub async fn run(context: Context) -> JobEnd {
+    let context = Arc::new(context);
+    let job = &context.job;
+    context.events.send(Event::JobStarted { job: job.name.clone(), accounts: job.accounts.len() }).await;
+    let turns = Arc::new(Semaphore::new(job.options.accounts.max(1)));
+    let mut running = JoinSet::new();
+    for (at, account) in job.accounts.iter().cloned().enumerate() {
+        let (context, turns) = (Arc::clone(&context), Arc::clone(&turns));
+        running.spawn(async move {
+            // Never closed.
+            let _turn = turns.acquire_owned().await;
+            (at, account::run(context, account).await)
+        });
+    }
+    let mut ends = BTreeMap::new();
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok((at, end)) => drop(ends.insert(at, end)),
+            // A panic in one account must not take the others along; it is told as that account's failure.
+            Err(error) => tracing::error!(%error, "an account's task ended without an answer"),
+        }
+    }
+    let accounts: Vec<AccountEnd> = (0..job.accounts.len())
+        .map(|at| ends.remove(&at).unwrap_or_else(|| AccountEnd::broken(&job.accounts[at].name)))
+        .collect();
+    let mut endings: BTreeMap<Ending, u64> = BTreeMap::new();
+    accounts.iter().for_each(|end| *endings.entry(end.ending).or_default() += 1);
+    context.events.send(Event::JobDone { job: job.name.clone(), accounts: endings }).await;
+    JobEnd { accounts }
 }

@@ -1,0 +1,365 @@
+//! Bodies to a server: APPEND commands in a window, writer and reader of the connection at work together.
+//!
+//! Invariants: the bytes sent are the body's and nothing else; date and flags are valid by type before a literal that the
+//! server cannot stop is used; after a BAD to such a literal the connection is given up, since some servers then read the
+//! literal's lines as commands (Dovecot 2.3.19); after a NO to a synchronising one no byte of the body is sent.
+
+use super::Appended;
+use super::body::Body;
+use super::connection::{Line, push_quoted, quotable, sort_line};
+use super::error::{ImapError, Refusal};
+use super::fetch::Brake;
+use super::session::{Session, Target};
+use super::token::starts_with;
+use super::wire::{Broken, NoBodies, Reader, flush, write};
+use crate::mail::{Flags, InternalDate, Uid, UidValidity, WireName};
+use crate::provider::{Phase, Status};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Commands without an answer: covers the round trip of a WAN (2,500 messages a second at 40 ms).
+const WINDOW_MESSAGES: usize = 128;
+/// KiB without an answer.
+const WINDOW_KIB: u32 = 16 * 1024;
+/// Written at once.
+const WRITE: usize = 48 * 1024;
+/// A connection with nothing to send is kept alive; servers may hang up after 30 minutes, some do after 5 (RFC 9051, 5.4).
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
+/// A literal of at most this length needs no go-ahead under LITERAL- (RFC 7888, 5).
+const LITERAL_MINUS_MAX: u64 = 4096;
+
+/// A message on its way to the target.
+pub struct Outgoing {
+    /// Its number at the source; comes back with the answer.
+    pub source_uid: Uid,
+    /// Only what can be sent is.
+    pub flags: Flags,
+    /// None: the target will use its own time.
+    pub date: Option<InternalDate>,
+    /// Its bytes.
+    pub body: Body,
+    /// Wait for the server's go-ahead, and for its answer before the next message: for messages that were refused before.
+    pub careful: bool,
+}
+
+/// The target's answer to one APPEND.
+pub struct Answer {
+    /// The message.
+    pub source_uid: Uid,
+    /// Its proof, or the target's words.
+    pub outcome: Result<Appended, Refusal>,
+}
+
+/// One unanswered command.
+struct Flight {
+    tag: Vec<u8>,
+    /// None: a NOOP.
+    source_uid: Option<Uid>,
+    synchronising: bool,
+    _window: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+}
+
+/// What the reader tells a writer that waits for leave to send a literal.
+#[derive(PartialEq, Eq)]
+enum Go {
+    Ahead,
+    Refused,
+}
+
+impl Session<Target> {
+    /// Appends what comes from `incoming` to a folder until that ends; every answer goes to `answers`.
+    ///
+    /// `validity`: an APPENDUID under another UIDVALIDITY is not believed.
+    ///
+    /// # Errors
+    /// A broken connection, or a BAD: what has no answer by then may or may not be on the target.
+    pub async fn append(
+        &mut self,
+        folder: &WireName,
+        validity: Option<UidValidity>,
+        incoming: &mut mpsc::Receiver<Outgoing>,
+        answers: &mpsc::UnboundedSender<Answer>,
+        brake: &impl Brake,
+    ) -> Result<(), ImapError> {
+        if std::mem::replace(&mut self.connection.poisoned, true) {
+            return Err(ImapError::Poisoned);
+        }
+        let what = format!("append to folder \"{folder}\"");
+        let style = Style {
+            plus: self.has("LITERAL+") && quotable(folder.as_bytes()),
+            minus: self.has("LITERAL-") || self.has("IMAP4REV2"),
+            window: if self.family().quirks().pipelines { WINDOW_MESSAGES } else { 1 },
+        };
+        let connection = &mut self.connection;
+        let mut tag = 0u32;
+        let prefix = connection.next_tag();
+        let next_tag = move || {
+            tag += 1;
+            format!("{prefix}A{tag}")
+        };
+        let timeout = connection.wire.timeout;
+        let (read, mut wrote) = tokio::io::split(&mut connection.wire.io);
+        let (flights, landing) = mpsc::unbounded_channel();
+        let (go, leave) = mpsc::unbounded_channel();
+        let mut writer = Writer { io: &mut wrote, timeout, buffer: Vec::new(), style, flights, leave, next_tag };
+        let mut bye = None;
+        let reader = collect(&mut connection.wire.reader, read, landing, go, validity, answers, &mut bye);
+        let ended = tokio::try_join!(writer.send_all(folder, incoming, brake), reader);
+        drop(writer);
+        match ended {
+            Ok(_) => {
+                self.connection.poisoned = false;
+                Ok(())
+            }
+            Err(broken) => match (broken, bye) {
+                (Broken::Eof | Broken::Io(_), Some(words)) => Err(ImapError::Refused {
+                    what,
+                    refusal: Refusal { phase: Phase::Append, status: Status::Bye, words },
+                }),
+                (broken, _) => Err(broken.during(what)),
+            },
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Style {
+    plus: bool,
+    minus: bool,
+    /// Messages without an answer.
+    window: usize,
+}
+
+struct Writer<'a, W, N> {
+    io: &'a mut W,
+    timeout: Duration,
+    buffer: Vec<u8>,
+    style: Style,
+    flights: mpsc::UnboundedSender<Flight>,
+    leave: mpsc::UnboundedReceiver<Go>,
+    next_tag: N,
+}
+
+impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
+    async fn send_all(
+        &mut self,
+        folder: &WireName,
+        incoming: &mut mpsc::Receiver<Outgoing>,
+        brake: &impl Brake,
+    ) -> Result<(), Broken> {
+        let messages = Arc::new(Semaphore::new(self.style.window));
+        let kib = Arc::new(Semaphore::new(WINDOW_KIB as usize));
+        loop {
+            let outgoing = match incoming.try_recv() {
+                Ok(outgoing) => outgoing,
+                Err(_) => {
+                    self.flush().await?;
+                    match tokio::time::timeout(KEEP_ALIVE, incoming.recv()).await {
+                        Ok(Some(outgoing)) => outgoing,
+                        Ok(None) => break,
+                        Err(_) => {
+                            self.keep_alive().await?;
+                            continue;
+                        }
+                    }
+                }
+            };
+            brake.messages(1).await;
+            let careful = outgoing.careful;
+            let size = u32::try_from(outgoing.body.length() / 1024 + 1).unwrap_or(u32::MAX).min(WINDOW_KIB);
+            // The whole window: nothing else is under way beside it.
+            let places = if careful { self.style.window as u32 } else { 1 };
+            let window = (self.place(&messages, places).await?, self.place(&kib, size).await?);
+            self.send(folder, outgoing, window, brake).await?;
+            if careful {
+                self.flush().await?;
+                drop(self.place(&messages, places).await?);
+            }
+        }
+        // Dropping the sender tells the reader that nothing further comes.
+        let (closed, _) = mpsc::unbounded_channel();
+        self.flights = closed;
+        Ok(())
+    }
+
+    /// Waits for room in the window; what is written must be on its way before one waits for answers.
+    async fn place(&mut self, window: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit, Broken> {
+        if let Ok(permit) = Arc::clone(window).try_acquire_many_owned(count) {
+            return Ok(permit);
+        }
+        self.flush().await?;
+        Arc::clone(window).acquire_many_owned(count).await.map_err(|_| Broken::Eof)
+    }
+
+    async fn send(
+        &mut self,
+        folder: &WireName,
+        mut outgoing: Outgoing,
+        window: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+        brake: &impl Brake,
+    ) -> Result<(), Broken> {
+        let length = outgoing.body.length();
+        let free = self.style.plus || self.style.minus && length <= LITERAL_MINUS_MAX;
+        let synchronising = outgoing.careful || !free;
+        let tag = (self.next_tag)();
+        let flight = Flight {
+            tag: tag.clone().into_bytes(),
+            source_uid: Some(outgoing.source_uid),
+            synchronising,
+            _window: Some(window),
+        };
+        self.flights.send(flight).map_err(|_| Broken::Eof)?;
+        self.line(&tag, folder, &outgoing);
+        self.buffer.extend_from_slice(format!("{{{length}{}}}\r\n", if synchronising { "" } else { "+" }).as_bytes());
+        if synchronising {
+            self.flush().await?;
+            if self.leave.recv().await.ok_or(Broken::Eof)? == Go::Refused {
+                return Ok(());
+            }
+        }
+        let (mut sent, mut piece) = (0, Vec::new());
+        while sent < length {
+            outgoing.body.read(sent, &mut piece).await.map_err(Broken::Io)?;
+            if piece.is_empty() {
+                return Err(Broken::Io(std::io::Error::other("the spool file is shorter than the message")));
+            }
+            brake.bytes(piece.len() as u64).await;
+            self.buffer.extend_from_slice(&piece);
+            sent += piece.len() as u64;
+            self.write_if_large().await?;
+        }
+        self.buffer.extend_from_slice(b"\r\n");
+        self.write_if_large().await
+    }
+
+    fn line(&mut self, tag: &str, folder: &WireName, outgoing: &Outgoing) {
+        self.buffer.extend_from_slice(tag.as_bytes());
+        self.buffer.extend_from_slice(b" APPEND ");
+        push_quoted(&mut self.buffer, folder.as_bytes());
+        self.buffer.push(b' ');
+        if !outgoing.flags.is_empty() {
+            self.buffer.extend_from_slice(format!("({}) ", outgoing.flags).as_bytes());
+        }
+        if let Some(date) = outgoing.date {
+            self.buffer.extend_from_slice(format!("\"{date}\" ").as_bytes());
+        }
+    }
+
+    async fn keep_alive(&mut self) -> Result<(), Broken> {
+        let tag = (self.next_tag)();
+        let flight = Flight { tag: tag.clone().into_bytes(), source_uid: None, synchronising: false, _window: None };
+        self.flights.send(flight).map_err(|_| Broken::Eof)?;
+        self.buffer.extend_from_slice(format!("{tag} NOOP\r\n").as_bytes());
+        self.flush().await
+    }
+
+    async fn write_if_large(&mut self) -> Result<(), Broken> {
+        if self.buffer.len() >= WRITE {
+            write(self.io, &self.buffer, self.timeout).await?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        if !self.buffer.is_empty() {
+            write(self.io, &self.buffer, self.timeout).await?;
+            self.buffer.clear();
+        }
+        flush(self.io, self.timeout).await
+    }
+}
+
+/// Reads answers until every command has its own and no further one will come.
+async fn collect(
+    reader: &mut Reader,
+    mut io: impl AsyncRead + Unpin,
+    mut landing: mpsc::UnboundedReceiver<Flight>,
+    go: mpsc::UnboundedSender<Go>,
+    validity: Option<UidValidity>,
+    answers: &mpsc::UnboundedSender<Answer>,
+    bye: &mut Option<Vec<u8>>,
+) -> Result<(), Broken> {
+    let mut under_way: BTreeMap<Vec<u8>, Flight> = BTreeMap::new();
+    while let Some(flight) = landing.recv().await {
+        under_way.insert(flight.tag.clone(), flight);
+        while !under_way.is_empty() {
+            let response = reader.response(&mut io, &mut NoBodies).await?;
+            while let Ok(flight) = landing.try_recv() {
+                under_way.insert(flight.tag.clone(), flight);
+            }
+            let (tag, completion) = match sort_line(&response)? {
+                Line::Untagged => {
+                    if starts_with(&response.text, b"* BYE") {
+                        *bye = Some(response.text[5..].trim_ascii().to_vec());
+                    }
+                    continue;
+                }
+                Line::Continuation => {
+                    drop(go.send(Go::Ahead));
+                    // One go-ahead belongs to one literal: the flight that waited for it is no longer waiting.
+                    if let Some(flight) = under_way.values_mut().find(|flight| flight.synchronising) {
+                        flight.synchronising = false;
+                    }
+                    continue;
+                }
+                Line::Tagged(tag, completion) => (tag, completion),
+            };
+            let Some(flight) = under_way.remove(&tag) else {
+                return Err(Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(&tag))));
+            };
+            let Some(source_uid) = flight.source_uid else { continue };
+            let stopped = flight.synchronising;
+            let bad = completion.status == Status::Bad;
+            let outcome = match completion.status {
+                Status::Ok => Ok(Appended { target: append_uid(&completion.words, validity) }),
+                status => Err(Refusal { phase: Phase::Append, status, words: completion.words }),
+            };
+            drop(answers.send(Answer { source_uid, outcome }));
+            if stopped {
+                drop(go.send(Go::Refused));
+            } else if bad {
+                return Err(Broken::Protocol("it refused a command whose literal was on its way".to_owned()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads `[APPENDUID validity uid]` (RFC 4315). None for a set, a zero, or another UIDVALIDITY than the folder's.
+fn append_uid(words: &[u8], expected: Option<UidValidity>) -> Option<(UidValidity, Uid)> {
+    if !starts_with(words, b"[APPENDUID ") {
+        return None;
+    }
+    let inside = words[11..].split(|byte| *byte == b']').next()?;
+    let mut numbers = std::str::from_utf8(inside).ok()?.split(' ').map(str::parse::<u32>);
+    let validity = UidValidity::new(numbers.next()?.ok()?)?;
+    let uid = Uid::new(numbers.next()?.ok()?)?;
+    (numbers.next().is_none() && expected.is_none_or(|expected| expected == validity)).then_some((validity, uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_append_uid_that_does_not_fit_is_ignored() {
+        let validity = UidValidity::new(7).unwrap();
+        let uid = |value| Some((validity, Uid::new(value).unwrap()));
+        for (words, expected) in [
+            (&b"[APPENDUID 7 12] done"[..], uid(12)),
+            (b"[appenduid 7 12] done", uid(12)),
+            (b"[APPENDUID 8 12] done", None),
+            (b"[APPENDUID 7 12:13] done", None),
+            (b"[APPENDUID 7 0] done", None),
+            (b"[APPENDUID 7] done", None),
+            (b"[APPENDUID 7 12 13] done", None),
+            (b"done", None),
+        ] {
+            assert_eq!(append_uid(words, Some(validity)), expected, "{}", words.escape_ascii());
+        }
+    }
+}

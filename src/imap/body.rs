@@ -1,0 +1,344 @@
+//! A message's bytes on their way: in memory while small, in an unlinked file only the owner can read while large.
+//!
+//! Invariants: all bodies in memory together stay under one budget; the digest is known before anything is sent; the
+//! bytes are the literal's and nothing else.
+
+use super::wire::Broken;
+use crate::mail::{Digest, header_digest};
+use sha2::{Digest as _, Sha256};
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// As much of a header as goes into its digest.
+const HEADER_MAX: usize = 256 * 1024;
+
+/// Where bodies may stay while they are on their way.
+#[derive(Clone)]
+pub struct BodyRoom {
+    memory: Arc<Semaphore>,
+    /// Bytes the whole budget has.
+    budget: u32,
+    spool_above: u64,
+    spool: PathBuf,
+}
+
+impl BodyRoom {
+    /// Makes room for `memory` bytes in memory; bodies above `spool_above` bytes, or above the budget, go to files in
+    /// `spool`.
+    #[must_use]
+    pub fn new(memory: u64, spool_above: u64, spool: &Path) -> Self {
+        let budget = u32::try_from(memory).unwrap_or(u32::MAX).min(Semaphore::MAX_PERMITS as u32);
+        Self { memory: Arc::new(Semaphore::new(budget as usize)), budget, spool_above, spool: spool.to_owned() }
+    }
+
+    pub(super) async fn writer(&self, size: u64) -> Result<BodyWriter, Broken> {
+        let store = match u32::try_from(size) {
+            Ok(small) if size <= self.spool_above && small <= self.budget => {
+                // The semaphore is never closed.
+                let permit = Arc::clone(&self.memory).acquire_many_owned(small).await.map_err(|_| Broken::Eof)?;
+                Store::Memory(Vec::with_capacity(small as usize), permit)
+            }
+            _ => Store::Spool(self.spool_file().await.map_err(Broken::Io)?),
+        };
+        Ok(BodyWriter {
+            store,
+            length: 0,
+            sha: Sha256::new(),
+            header: Vec::new(),
+            header_ended: false,
+            scan: Scan::default(),
+        })
+    }
+
+    async fn spool_file(&self) -> std::io::Result<File> {
+        let directory = self.spool.clone();
+        let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(directory)).await;
+        Ok(File::from_std(file.map_err(std::io::Error::other)??))
+    }
+}
+
+enum Store {
+    Memory(Vec<u8>, #[allow(dead_code, reason = "held for as long as the bytes are")] OwnedSemaphorePermit),
+    Spool(File),
+}
+
+/// What is odd about a message's bytes: what some server is known to alter or refuse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// A NUL: Dovecot gives 0x80 for it, Cyrus refuses it.
+    pub nul: bool,
+    /// An LF without CR before it: Cyrus refuses it, others add the CR.
+    pub bare_lf: bool,
+    /// A CR without LF after it: Dovecot drops some.
+    pub bare_cr: bool,
+    /// A byte beyond ASCII in the header: Cyrus stores `X`.
+    pub eight_bit_header: bool,
+    /// The last line has no end: some servers add one.
+    pub unended: bool,
+}
+
+impl Traits {
+    /// Says whether some server is known to alter such a message without a word.
+    #[must_use]
+    pub fn is_risky(self) -> bool {
+        self != Self::default()
+    }
+}
+
+#[derive(Default)]
+struct Scan {
+    traits: Traits,
+    last: u8,
+}
+
+impl Scan {
+    fn feed(&mut self, bytes: &[u8], header: bool) {
+        self.traits.nul |= memchr::memchr(0, bytes).is_some();
+        if header && !self.traits.eight_bit_header {
+            self.traits.eight_bit_header = !bytes.is_ascii();
+        }
+        for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {
+            let before = if at == 0 { self.last } else { bytes[at - 1] };
+            if bytes[at] == b'\n' {
+                self.traits.bare_lf |= before != b'\r';
+            } else if at + 1 < bytes.len() {
+                self.traits.bare_cr |= bytes[at + 1] != b'\n';
+            }
+        }
+        if let Some(first) = bytes.first() {
+            self.traits.bare_cr |= self.last == b'\r' && *first != b'\n';
+        }
+        self.last = bytes.last().copied().unwrap_or(self.last);
+    }
+}
+
+pub(super) struct BodyWriter {
+    store: Store,
+    length: u64,
+    sha: Sha256,
+    header: Vec<u8>,
+    header_ended: bool,
+    scan: Scan,
+}
+
+impl BodyWriter {
+    pub(super) async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.length += bytes.len() as u64;
+        self.sha.update(bytes);
+        let (header, rest) = bytes.split_at(self.header_part(bytes));
+        self.scan.feed(header, true);
+        self.scan.feed(rest, false);
+        match &mut self.store {
+            Store::Memory(buffer, _) => buffer.extend_from_slice(bytes),
+            Store::Spool(file) => file.write_all(bytes).await.map_err(Broken::Io)?,
+        }
+        Ok(())
+    }
+
+    /// Gives how many of these bytes belong to the header, and keeps them.
+    fn header_part(&mut self, bytes: &[u8]) -> usize {
+        if self.header_ended {
+            return 0;
+        }
+        let before = self.header.len();
+        let room = HEADER_MAX.saturating_sub(before).min(bytes.len());
+        self.header.extend_from_slice(&bytes[..room]);
+        let from = before.saturating_sub(3);
+        match header_end(&self.header[from..], from == 0) {
+            Some(end) => {
+                self.header_ended = true;
+                self.header.truncate(from + end);
+                (from + end).saturating_sub(before)
+            }
+            None => {
+                self.header_ended = self.header.len() == HEADER_MAX;
+                bytes.len()
+            }
+        }
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Body, Broken> {
+        if let Store::Spool(file) = &mut self.store {
+            file.flush().await.map_err(Broken::Io)?;
+        }
+        self.scan.traits.bare_cr |= self.scan.last == b'\r';
+        self.scan.traits.unended = self.length > 0 && self.scan.last != b'\n';
+        Ok(Body {
+            store: self.store,
+            length: self.length,
+            digest: Digest(self.sha.finalize().into()),
+            header: header_digest(&self.header),
+            subject: field(&self.header, b"subject"),
+            date: field(&self.header, b"date"),
+            traits: self.scan.traits,
+        })
+    }
+}
+
+/// Finds the end of the empty line that ends a header; `start`: the bytes begin a line.
+fn header_end(bytes: &[u8], start: bool) -> Option<usize> {
+    if start {
+        if bytes.starts_with(b"\r\n") {
+            return Some(2);
+        }
+        if bytes.first() == Some(&b'\n') {
+            return Some(1);
+        }
+    }
+    memchr::memchr_iter(b'\n', bytes).find_map(|at| match &bytes[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// Gives a field's first line, for people; empty where there is none.
+fn field(header: &[u8], name: &[u8]) -> String {
+    let line = header.split(|byte| *byte == b'\n').find(|line| {
+        line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+            && line.get(name.len()) == Some(&b':')
+    });
+    line.map(|line| crate::failure::harmless(&line[name.len() + 1..])).unwrap_or_default()
+}
+
+/// A message's bytes, whole.
+pub struct Body {
+    store: Store,
+    length: u64,
+    digest: Digest,
+    header: Option<Digest>,
+    subject: String,
+    date: String,
+    traits: Traits,
+}
+
+impl Body {
+    /// Gives the number of bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Gives the digest of all bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Gives the digest of the header's key fields ([`header_digest`]).
+    #[must_use]
+    pub fn header(&self) -> Option<Digest> {
+        self.header
+    }
+
+    /// Gives the subject as it stands in the header, for people.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Gives the Date field as it stands in the header, for people.
+    #[must_use]
+    pub fn date(&self) -> &str {
+        &self.date
+    }
+
+    /// Gives what is odd about it.
+    #[must_use]
+    pub fn traits(&self) -> Traits {
+        self.traits
+    }
+
+    /// Gives the bytes piece by piece: all at once from memory, in `CHUNK` pieces from a file.
+    pub(super) async fn read(&mut self, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+        /// One read of the spool file.
+        const CHUNK: u64 = 64 * 1024;
+        buffer.clear();
+        match &mut self.store {
+            Store::Memory(bytes, _) => {
+                let from = (at as usize).min(bytes.len());
+                let to = (from + CHUNK as usize).min(bytes.len());
+                buffer.extend_from_slice(&bytes[from..to]);
+            }
+            Store::Spool(file) => {
+                if at == 0 {
+                    file.seek(SeekFrom::Start(0)).await?;
+                }
+                (&mut *file).take(CHUNK.min(self.length - at)).read_to_end(buffer).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::digest;
+
+    async fn body(bytes: &[u8], step: usize, spool_above: u64) -> Body {
+        let room = BodyRoom::new(1 << 20, spool_above, &std::env::temp_dir());
+        let mut writer = room.writer(bytes.len() as u64).await.unwrap();
+        for piece in bytes.chunks(step) {
+            writer.chunk(piece).await.unwrap();
+        }
+        writer.finish().await.unwrap()
+    }
+
+    async fn bytes(body: &mut Body) -> Vec<u8> {
+        let (mut all, mut piece) = (vec![], vec![]);
+        while (all.len() as u64) < body.length() {
+            body.read(all.len() as u64, &mut piece).await.unwrap();
+            all.extend_from_slice(&piece);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn bytes_and_digests_are_the_same_however_they_arrive_and_wherever_they_stay() {
+        let mut message = b"Subject: x\r\nDate: d\r\n\r\n".to_vec();
+        message.extend((0..200_000u32).flat_map(u32::to_be_bytes));
+        for (step, spool_above) in [(1 << 20, 1 << 20), (7, 1 << 20), (65_536, 0), (1013, 1000)] {
+            let mut body = body(&message, step, spool_above).await;
+            assert_eq!(body.digest(), digest(&message));
+            assert_eq!(body.header(), header_digest(b"Subject: x\r\nDate: d\r\n\r\n"));
+            assert_eq!((body.subject(), body.date()), ("x", "d"));
+            assert!(bytes(&mut body).await == message);
+        }
+    }
+
+    #[tokio::test]
+    async fn oddities_are_found_across_pieces() {
+        let plain = Traits::default();
+        for (message, traits) in [
+            (&b"A: b\r\n\r\nc\r\n"[..], plain),
+            (b"", plain),
+            (b"A: b\r\n\r\nc\0\r\n", Traits { nul: true, ..plain }),
+            (b"A: b\n\r\nc\r\n", Traits { bare_lf: true, ..plain }),
+            (b"A: b\r\n\r\nc\r\r\n", Traits { bare_cr: true, ..plain }),
+            (b"A: b\r\n\r\nc\r", Traits { bare_cr: true, unended: true, ..plain }),
+            (b"A: \xfc\r\n\r\nc\r\n", Traits { eight_bit_header: true, ..plain }),
+            (b"A: b\r\n\r\n\xfc\r\n", plain),
+            (b"\r\n\xfc\r\n", plain),
+            (b"A: b\r\n\r\nc", Traits { unended: true, ..plain }),
+        ] {
+            for step in 1..6 {
+                assert_eq!(body(message, step, 1 << 20).await.traits(), traits, "{}", message.escape_ascii());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_given_back_with_the_body() {
+        let room = BodyRoom::new(100, 1000, &std::env::temp_dir());
+        let first = room.writer(100).await.unwrap();
+        assert!(room.memory.try_acquire().is_err());
+        drop(first.finish().await.unwrap());
+        assert_eq!(room.memory.available_permits(), 100);
+        assert!(matches!(room.writer(101).await.unwrap().store, Store::Spool(_)));
+    }
+}

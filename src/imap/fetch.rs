@@ -1,0 +1,199 @@
+//! Bodies from a server: a few commands under way, each body handed on as soon as it is whole.
+
+use super::body::{Body, BodyRoom, BodyWriter};
+use super::connection::{Completion, Line, sort_line};
+use super::error::{ImapError, Refusal};
+use super::session::{BodySeen, End, Session, parse_fetch, uid_sets};
+use super::token::starts_with;
+use super::wire::{BodySink, Broken};
+use crate::mail::Uid;
+use crate::provider::{Phase, Status};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::mpsc;
+
+/// Commands under way at once.
+const WINDOW: usize = 4;
+/// Messages in one command: enough to hide a round trip, few enough that a refusal costs little.
+const MESSAGES_PER_COMMAND: usize = 100;
+/// Bytes asked for in one command, by the sizes the server told.
+const BYTES_PER_COMMAND: u64 = 4 << 20;
+
+/// Holds a transfer back to its limits. The wire asks before it moves anything.
+pub trait Brake: Send + Sync {
+    /// Waits until `count` messages may move.
+    fn messages(&self, count: u32) -> impl Future<Output = ()> + Send;
+    /// Waits until `count` bytes of bodies may move.
+    fn bytes(&self, count: u64) -> impl Future<Output = ()> + Send;
+    /// At most this many messages and bytes are to be asked for at once.
+    fn burst(&self) -> (u32, u64);
+}
+
+/// A body that was asked for.
+pub struct Fetched {
+    /// Its number.
+    pub uid: Uid,
+    /// None: the server lists the message and gives no body (`NIL`).
+    pub body: Option<Body>,
+}
+
+/// Messages whose FETCH was refused, with the server's words.
+pub type RefusedFetch = (Vec<Uid>, Refusal);
+
+struct Sink<'a> {
+    room: &'a BodyRoom,
+    writer: Option<BodyWriter>,
+}
+
+impl BodySink for Sink<'_> {
+    async fn begin(&mut self, text: &[u8], size: u64) -> Result<bool, Broken> {
+        let body = text.len() >= 7 && starts_with(&text[text.len() - 7..], b"BODY[] ");
+        if body && self.writer.is_none() {
+            self.writer = Some(self.room.writer(size).await?);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        match &mut self.writer {
+            Some(writer) => writer.chunk(bytes).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: End> Session<E> {
+    /// Fetches whole messages of the open folder, marking nothing as read (BODY.PEEK[]), and hands them to `out`.
+    ///
+    /// `wanted`: UIDs ascending or descending, with the sizes the server told. Ends early when nobody takes from `out`.
+    /// Gives the commands that were refused: those messages, and any the server passed over in silence, have not come.
+    ///
+    /// # Errors
+    /// A broken connection; what has come by then has been handed on.
+    pub async fn fetch_bodies(
+        &mut self,
+        wanted: &[(Uid, u64)],
+        room: &BodyRoom,
+        brake: &impl Brake,
+        out: &mpsc::Sender<Fetched>,
+    ) -> Result<Vec<RefusedFetch>, ImapError> {
+        if std::mem::replace(&mut self.connection.poisoned, true) {
+            return Err(ImapError::Poisoned);
+        }
+        let window = if self.family().quirks().pipelines { WINDOW } else { 1 };
+        let mut fetch = Fetching { open: BTreeSet::new(), under_way: BTreeMap::new(), refused: Vec::new() };
+        match self.fetch_all(wanted, window, room, brake, out, &mut fetch).await {
+            Ok(whole) => {
+                self.connection.poisoned = !whole;
+                Ok(fetch.refused)
+            }
+            Err(broken) => Err(self.connection.broken("fetch messages", Phase::Fetch, broken)),
+        }
+    }
+
+    /// Gives false where the taker went away with commands still under way.
+    async fn fetch_all(
+        &mut self,
+        wanted: &[(Uid, u64)],
+        window: usize,
+        room: &BodyRoom,
+        brake: &impl Brake,
+        out: &mpsc::Sender<Fetched>,
+        fetch: &mut Fetching,
+    ) -> Result<bool, Broken> {
+        let mut groups = group(wanted, brake.burst()).into_iter();
+        let mut sink = Sink { room, writer: None };
+        loop {
+            while fetch.under_way.len() < window
+                && let Some((uids, bytes)) = groups.next()
+            {
+                brake.messages(uids.len() as u32).await;
+                brake.bytes(bytes).await;
+                self.ask(uids, fetch).await?;
+            }
+            if fetch.under_way.is_empty() {
+                return Ok(true);
+            }
+            let wire = &mut self.connection.wire;
+            let response = wire.reader.response(&mut wire.io, &mut sink).await?;
+            match sort_line(&response)? {
+                Line::Continuation => return Err(Broken::Protocol("it asks for more of a whole command".to_owned())),
+                Line::Tagged(tag, completion) => fetch.ended(&tag, completion)?,
+                Line::Untagged => {
+                    self.connection.note(std::slice::from_ref(&response));
+                    let writer = sink.writer.take();
+                    let Some(seen) = parse_fetch(&response) else { continue };
+                    let body = match (seen.body, writer) {
+                        (BodySeen::Streamed, Some(writer)) => Some(writer.finish().await?),
+                        (BodySeen::Inline(bytes), _) => Some(whole(room, &bytes).await?),
+                        (BodySeen::Nil, _) => None,
+                        _ => continue,
+                    };
+                    if let Some(uid) = seen.uid
+                        && fetch.open.remove(&uid)
+                        && out.send(Fetched { uid, body }).await.is_err()
+                    {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ask(&mut self, uids: Vec<Uid>, fetch: &mut Fetching) -> Result<(), Broken> {
+        let mut sorted = uids;
+        sorted.sort_unstable();
+        for set in uid_sets(&sorted) {
+            let tag = self.connection.next_tag();
+            self.connection.wire.write(format!("{tag} UID FETCH {set} (UID BODY.PEEK[])\r\n").as_bytes()).await?;
+            fetch.under_way.insert(tag.into_bytes(), sorted.clone());
+        }
+        fetch.open.extend(sorted);
+        Ok(())
+    }
+}
+
+struct Fetching {
+    /// Asked for and not come.
+    open: BTreeSet<Uid>,
+    /// By tag.
+    under_way: BTreeMap<Vec<u8>, Vec<Uid>>,
+    refused: Vec<RefusedFetch>,
+}
+
+impl Fetching {
+    fn ended(&mut self, tag: &[u8], completion: Completion) -> Result<(), Broken> {
+        let Some(uids) = self.under_way.remove(tag) else {
+            return Err(Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(tag))));
+        };
+        if completion.status != Status::Ok {
+            let missing = uids.into_iter().filter(|uid| self.open.contains(uid)).collect();
+            let refusal = Refusal { phase: Phase::Fetch, status: completion.status, words: completion.words };
+            self.refused.push((missing, refusal));
+        }
+        Ok(())
+    }
+}
+
+async fn whole(room: &BodyRoom, bytes: &[u8]) -> Result<Body, Broken> {
+    let mut writer = room.writer(bytes.len() as u64).await?;
+    writer.chunk(bytes).await?;
+    writer.finish().await
+}
+
+/// Cuts into commands by number, bytes, and what the brake lets pass at once.
+fn group(wanted: &[(Uid, u64)], burst: (u32, u64)) -> Vec<(Vec<Uid>, u64)> {
+    let messages_max = MESSAGES_PER_COMMAND.min(burst.0.max(1) as usize);
+    let bytes_max = BYTES_PER_COMMAND.min(burst.1);
+    let mut groups: Vec<(Vec<Uid>, u64)> = Vec::new();
+    for (uid, size) in wanted {
+        match groups.last_mut() {
+            Some((uids, bytes)) if uids.len() < messages_max && bytes.saturating_add(*size) <= bytes_max => {
+                uids.push(*uid);
+                *bytes += size;
+            }
+            _ => groups.push((vec![*uid], *size)),
+        }
+    }
+    groups
+}

@@ -1,0 +1,332 @@
+//! Folder names and lists: namespaces, separators, LIST in its old and extended forms.
+
+use super::connection::{Connection, Part, untagged};
+use super::error::ImapError;
+use super::session::parse_status;
+use super::token::{Response, Tokens, Value};
+use super::utf7;
+use super::wire::Broken;
+use crate::mail::{Folder, FolderPath, FolderState, Role, WireName};
+use crate::provider::{Family, Phase, role_of_name};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// More folders than any mailbox has; a hostile server stops here.
+const FOLDERS_MAX: usize = 50_000;
+
+/// Where a server keeps our folders and others' (RFC 2342).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Before every folder of ours but the inbox: `INBOX.` or nothing.
+    pub prefix: Vec<u8>,
+    /// Between the parts of a name; None: flat.
+    pub separator: Option<u8>,
+    /// What begins so belongs to other users or is shared.
+    pub foreign: Vec<Vec<u8>>,
+}
+
+impl Namespace {
+    pub(super) fn parse(tokens: &mut Tokens<'_>) -> Self {
+        let mut found = Self::default();
+        let personal = tokens.value();
+        if let Some((prefix, separator)) = personal.as_ref().and_then(Value::list).and_then(|all| entry(all.first()?)) {
+            (found.prefix, found.separator) = (prefix, separator);
+        }
+        for others in [tokens.value(), tokens.value()].iter().flatten() {
+            let prefixes = others.list().unwrap_or_default().iter().filter_map(entry).map(|(prefix, _)| prefix);
+            found.foreign.extend(prefixes.filter(|prefix| !prefix.is_empty()));
+        }
+        found
+    }
+
+    /// Says whether folders of ours lie below the inbox's name, as with Courier.
+    #[must_use]
+    pub fn is_below_inbox(&self) -> bool {
+        self.prefix.len() > 5 && WireName::new(&self.prefix[..5]).is_inbox()
+    }
+
+    /// Gives the path of a folder for people and rules.
+    fn path(&self, name: &WireName, separator: Option<u8>) -> FolderPath {
+        if name.is_inbox() {
+            return FolderPath::inbox();
+        }
+        let bytes = name.as_bytes();
+        let below_inbox = self.is_below_inbox() && super::token::starts_with(bytes, &self.prefix);
+        let own = match bytes.strip_prefix(&self.prefix[..]) {
+            Some(own) => own,
+            None if below_inbox => &bytes[self.prefix.len()..],
+            None => bytes,
+        };
+        let mut parts: Vec<String> = match separator {
+            Some(separator) => own.split(|byte| *byte == separator).map(utf7::decode_any).collect(),
+            None => vec![utf7::decode_any(own)],
+        };
+        if own.len() == bytes.len() && parts[0].eq_ignore_ascii_case("INBOX") {
+            parts[0] = "INBOX".to_owned();
+        }
+        FolderPath::new(parts)
+    }
+
+    /// Writes the name that a path has on this server. No part may hold the separator: that is the planner's care.
+    #[must_use]
+    pub fn wire_name(&self, path: &FolderPath) -> WireName {
+        if path.is_inbox() {
+            return WireName::new(*b"INBOX");
+        }
+        let mut name = self.prefix.clone();
+        for (at, part) in path.parts().iter().enumerate() {
+            if at > 0 {
+                name.extend(self.separator);
+            }
+            name.extend_from_slice(utf7::encode(part).as_bytes());
+        }
+        WireName::new(name)
+    }
+}
+
+fn entry(value: &Value<'_>) -> Option<(Vec<u8>, Option<u8>)> {
+    let pair = value.list()?;
+    Some((pair.first()?.name()?.to_vec(), pair.get(1).and_then(|value| value.text()?.first().copied())))
+}
+
+/// What LIST told of one folder.
+struct Listed {
+    name: WireName,
+    separator: Option<u8>,
+    attributes: Vec<Vec<u8>>,
+}
+
+pub(super) async fn list(
+    connection: &mut Connection,
+    namespace: &Namespace,
+    family: Family,
+) -> Result<Vec<Folder>, ImapError> {
+    let mut listed: Vec<Listed> = Vec::new();
+    let mut states = BTreeMap::new();
+    let extended = connection.capabilities.has("LIST-EXTENDED") && family != Family::ICloud;
+    let mut with_subscriptions = extended;
+    if extended {
+        let command = extended_command(connection);
+        match ask(connection, &command, &mut listed, &mut states).await {
+            Err(error) if error.is_refusal() => {
+                listed.clear();
+                with_subscriptions = false;
+            }
+            other => other?,
+        }
+    }
+    if listed.is_empty() {
+        with_subscriptions = false;
+        ask(connection, "LIST \"\" \"*\"", &mut listed, &mut states).await?;
+    }
+    let mut subscribed = BTreeSet::new();
+    if !with_subscriptions {
+        let mut found = Vec::new();
+        match ask(connection, "LSUB \"\" \"*\"", &mut found, &mut states).await {
+            Err(error) if !error.is_refusal() => return Err(error),
+            _ => {
+                subscribed = found.into_iter().filter(|one| !one.is(b"\\Noselect")).map(|one| fold(&one.name)).collect()
+            }
+        }
+    }
+    Ok(assemble(listed, &subscribed, &states, namespace))
+}
+
+fn extended_command(connection: &Connection) -> String {
+    let mut options = vec!["SUBSCRIBED"];
+    if connection.capabilities.has("SPECIAL-USE") {
+        options.push("SPECIAL-USE");
+    }
+    if connection.capabilities.has("LIST-STATUS") {
+        options.push(if connection.capabilities.has("CONDSTORE") {
+            "STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)"
+        } else {
+            "STATUS (MESSAGES UIDNEXT UIDVALIDITY)"
+        });
+    }
+    format!("LIST \"\" \"*\" RETURN ({})", options.join(" "))
+}
+
+async fn ask(
+    connection: &mut Connection,
+    command: &str,
+    listed: &mut Vec<Listed>,
+    states: &mut BTreeMap<WireName, FolderState>,
+) -> Result<(), ImapError> {
+    let what = "list folders";
+    let command = [Part::Text(command)];
+    let asked = connection.command(what, Phase::List, &command, |response| {
+        if let Some(one) = parse_list(response)
+            && listed.len() <= FOLDERS_MAX
+        {
+            listed.push(one);
+        } else if let Some(mut tokens) = untagged(response, b"STATUS")
+            && let (Some(name), Some(values)) = (tokens.value(), tokens.value())
+            && let (Some(name), Some(values)) = (name.name(), values.list())
+            && states.len() <= FOLDERS_MAX
+        {
+            states.insert(fold(&WireName::new(name)), parse_status(values));
+        }
+    });
+    asked.await?;
+    if listed.len() > FOLDERS_MAX {
+        return Err(Broken::Protocol(format!("more than {FOLDERS_MAX} folders")).during(what));
+    }
+    Ok(())
+}
+
+fn parse_list(response: &Response) -> Option<Listed> {
+    let mut tokens = untagged(response, b"LIST").or_else(|| untagged(response, b"LSUB"))?;
+    let attributes = tokens.value()?;
+    let attributes = attributes.list()?.iter().filter_map(|value| Some(value.name()?.to_vec())).collect();
+    let separator = tokens.value()?.text().and_then(|text| text.first().copied());
+    // Some servers leave the quotes away from names with spaces or backslashes: then the name is all that is left.
+    let rest = tokens.rest().trim_ascii();
+    let bare = !rest.is_empty() && rest[0] != b'"' && rest[0] != b'(' && response.literals.is_empty();
+    let name = match bare && !rest.ends_with(b")") {
+        true => rest.to_vec(),
+        false => tokens.value()?.name()?.to_vec(),
+    };
+    Some(Listed { name: WireName::new(name), separator, attributes })
+}
+
+impl Listed {
+    fn is(&self, attribute: &[u8]) -> bool {
+        self.attributes.iter().any(|known| known.eq_ignore_ascii_case(attribute))
+    }
+}
+
+/// The inbox has no case; every other name is itself.
+fn fold(name: &WireName) -> WireName {
+    if name.is_inbox() { WireName::new(*b"INBOX") } else { name.clone() }
+}
+
+fn assemble(
+    listed: Vec<Listed>,
+    subscribed: &BTreeSet<WireName>,
+    states: &BTreeMap<WireName, FolderState>,
+    namespace: &Namespace,
+) -> Vec<Folder> {
+    let mut folders: BTreeMap<WireName, Folder> = BTreeMap::new();
+    for one in listed {
+        let key = fold(&one.name);
+        let separator = one.separator.or(if one.name.is_inbox() { namespace.separator } else { None });
+        let path = namespace.path(&one.name, separator);
+        let role = if path.is_inbox() {
+            Some(Role::Inbox)
+        } else {
+            one.attributes.iter().find_map(|attribute| Role::from_attribute(attribute))
+        };
+        let folder = Folder {
+            selectable: !one.is(b"\\Noselect") && !one.is(b"\\NonExistent"),
+            subscribed: one.is(b"\\Subscribed") || subscribed.contains(&key),
+            shared: namespace.foreign.iter().any(|prefix| one.name.as_bytes().starts_with(prefix)),
+            state: states.get(&key).copied(),
+            name: one.name,
+            path,
+            separator,
+            role,
+        };
+        folders.entry(key).or_insert(folder);
+    }
+    let mut folders: Vec<Folder> = folders.into_values().collect();
+    if folders.iter().all(|folder| matches!(folder.role, None | Some(Role::Inbox))) {
+        for folder in &mut folders {
+            folder.role = folder.role.or_else(|| role_of_name(&folder.path));
+        }
+    }
+    keep_first_of_each_role(&mut folders);
+    folders
+}
+
+/// A role stands for one folder: where a server gives it to several, the first that a name confirms keeps it.
+fn keep_first_of_each_role(folders: &mut [Folder]) {
+    let mut best: BTreeMap<Role, usize> = BTreeMap::new();
+    for (at, folder) in folders.iter().enumerate() {
+        let Some(role) = folder.role else { continue };
+        let confirmed = |at: usize| role_of_name(&folders[at].path) == Some(role);
+        match best.get(&role) {
+            Some(known) if confirmed(*known) || !confirmed(at) => {}
+            _ => drop(best.insert(role, at)),
+        }
+    }
+    for (at, folder) in folders.iter_mut().enumerate() {
+        if folder.role.is_some_and(|role| best.get(&role) != Some(&at)) {
+            folder.role = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(text: &str) -> Response {
+        Response { text: text.as_bytes().to_vec(), literals: vec![] }
+    }
+
+    fn namespace(text: &str) -> Namespace {
+        Namespace::parse(&mut untagged(&response(text), b"NAMESPACE").unwrap())
+    }
+
+    #[test]
+    fn namespaces_are_read_in_all_forms() {
+        let courier = namespace(r##"* NAMESPACE (("INBOX." ".")) NIL (("#shared." ".")("shared." "."))"##);
+        assert_eq!((&courier.prefix[..], courier.separator), (&b"INBOX."[..], Some(b'.')));
+        assert_eq!(courier.foreign, [b"#shared.".to_vec(), b"shared.".to_vec()]);
+        let domino = namespace(r#"* NAMESPACE (("" "\\")) (("Other\\" "\\")) NIL"#);
+        assert_eq!((&domino.prefix[..], domino.separator), (&b""[..], Some(b'\\')));
+        assert_eq!(namespace("* NAMESPACE NIL NIL NIL"), Namespace::default());
+    }
+
+    fn check(namespace: &Namespace, wire: &str, parts: &[&str]) {
+        let path = namespace.path(&WireName::new(wire), namespace.separator);
+        assert_eq!(path.parts(), parts, "{wire}");
+    }
+
+    #[test]
+    fn paths_lose_prefix_and_separator_and_the_inbox_has_no_case() {
+        let plain = Namespace { prefix: vec![], separator: Some(b'/'), foreign: vec![] };
+        check(&plain, "inbox", &["INBOX"]);
+        check(&plain, "Inbox/A", &["INBOX", "A"]);
+        check(&plain, "B&APw-ro/R&-D", &["Büro", "R&D"]);
+        check(&plain, "a.b", &["a.b"]);
+        let courier = Namespace { prefix: b"INBOX.".to_vec(), separator: Some(b'.'), foreign: vec![] };
+        check(&courier, "INBOX", &["INBOX"]);
+        check(&courier, "INBOX.Sent.2019", &["Sent", "2019"]);
+        check(&courier, "Inbox.Sent", &["Sent"]);
+        check(&courier, "INBOX.INBOX", &["INBOX"]);
+        check(&Namespace::default(), "a/b.c", &["a/b.c"]);
+    }
+
+    #[test]
+    fn a_path_gives_the_name_it_came_from() {
+        let courier = Namespace { prefix: b"INBOX.".to_vec(), separator: Some(b'.'), foreign: vec![] };
+        for wire in ["INBOX", "INBOX.Sent", "INBOX.B&APw-ro.x y"] {
+            let name = WireName::new(wire);
+            assert_eq!(courier.wire_name(&courier.path(&name, Some(b'.'))), name);
+        }
+    }
+
+    fn listed(text: &str) -> (String, Option<u8>) {
+        let one = parse_list(&response(text)).unwrap();
+        (String::from_utf8(one.name.as_bytes().to_vec()).unwrap(), one.separator)
+    }
+
+    #[test]
+    fn list_lines_of_all_servers_are_read() {
+        for (line, name, separator) in [
+            (r#"* LIST (\HasNoChildren) "/" INBOX"#, "INBOX", Some(b'/')),
+            (r#"* LIST () "." "a\"b\\c""#, "a\"b\\c", Some(b'.')),
+            (r#"* LIST (\Noselect) "\\" "x\\y""#, "x\\y", Some(b'\\')),
+            (r#"* LIST () NIL flat"#, "flat", None),
+            (r#"* LIST () "/" NIL"#, "NIL", Some(b'/')),
+            (r#"* LIST () "/" 200"#, "200", Some(b'/')),
+            (r#"* LIST () "\\" Folder\Sub 1"#, "Folder\\Sub 1", Some(b'\\')),
+            (r#"* LSUB () "/" "[Gmail]/x""#, "[Gmail]/x", Some(b'/')),
+            (r#"* LIST () "/" "a" ("CHILDINFO" ("SUBSCRIBED"))"#, "a", Some(b'/')),
+            (r#"* LIST () "/" a ("OLDNAME" ("b"))"#, "a", Some(b'/')),
+        ] {
+            assert_eq!(listed(line), (name.to_owned(), separator), "{line}");
+        }
+    }
+}

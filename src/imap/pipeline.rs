@@ -1,0 +1,82 @@
+//! Several commands under way at once, answered in whatever order.
+
+use super::connection::{Completion, Connection, Line, sort_line};
+use super::error::ImapError;
+use super::token::Response;
+use super::wire::{BodySink, Broken, NoBodies};
+use crate::provider::Phase;
+use std::collections::BTreeMap;
+
+/// What happened on the wire.
+pub(super) enum Event<'a> {
+    Response(&'a Response),
+    /// The command with this index ended.
+    Ended(#[allow(dead_code, reason = "only some callers ask which")] usize, Completion),
+}
+
+/// Sends `commands`, at most `window` of them unanswered, until all have ended.
+pub(super) async fn run(
+    connection: &mut Connection,
+    what: &str,
+    commands: Vec<String>,
+    window: usize,
+    mut take: impl FnMut(Event<'_>),
+) -> Result<(), ImapError> {
+    if std::mem::replace(&mut connection.poisoned, true) {
+        return Err(ImapError::Poisoned);
+    }
+    let mut waiting = commands.into_iter().enumerate();
+    let mut under_way = BTreeMap::new();
+    loop {
+        let mut text = String::new();
+        while under_way.len() < window
+            && let Some((index, command)) = waiting.next()
+        {
+            let tag = connection.next_tag();
+            text.push_str(&format!("{tag} {command}\r\n"));
+            under_way.insert(tag.into_bytes(), index);
+        }
+        if under_way.is_empty() {
+            break;
+        }
+        match step(connection, text.as_bytes(), &mut under_way, &mut NoBodies, &mut take).await {
+            Ok(()) => {}
+            Err(broken) => return Err(connection.broken(what, Phase::Fetch, broken)),
+        }
+    }
+    connection.poisoned = false;
+    Ok(())
+}
+
+/// Writes what is to be written, then reads until one command has ended.
+pub(super) async fn step(
+    connection: &mut Connection,
+    text: &[u8],
+    under_way: &mut BTreeMap<Vec<u8>, usize>,
+    bodies: &mut impl BodySink,
+    take: &mut impl FnMut(Event<'_>),
+) -> Result<(), Broken> {
+    if !text.is_empty() {
+        connection.wire.write(text).await?;
+    }
+    loop {
+        let response = connection.wire.reader.response(&mut connection.wire.io, bodies).await?;
+        match sort_line(&response)? {
+            Line::Untagged => {
+                connection.note(std::slice::from_ref(&response));
+                take(Event::Response(&response));
+            }
+            Line::Continuation => return Err(Broken::Protocol("it asks for more of a whole command".to_owned())),
+            Line::Tagged(tag, completion) => match under_way.remove(&tag) {
+                Some(index) => {
+                    take(Event::Ended(index, completion));
+                    return Ok(());
+                }
+                None => {
+                    let tag = crate::failure::harmless(&tag);
+                    return Err(Broken::Protocol(format!("an answer to \"{tag}\", which was not asked")));
+                }
+            },
+        }
+    }
+}

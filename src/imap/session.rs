@@ -1,0 +1,568 @@
+//! Sessions: what may be asked of a source, and what of a target.
+//!
+//! Invariant: `Session<Source>` has no method that changes anything on the server; that is so by type.
+
+use super::connection::{Capabilities, Connection, Part, numbered, numeric_code, pairs, untagged};
+use super::error::{ImapError, Refusal};
+use super::folders::Namespace;
+use super::signin::{self, Opening};
+use super::token::{Response, Tokens, Value};
+use super::wire::Broken;
+use crate::mail::{
+    Digest, Flags, Folder, FolderState, InternalDate, KEY_FIELDS, Listing, ModSeq, Role, Side, Uid, UidValidity,
+    WireName, header_digest,
+};
+use crate::provider::{Family, Phase, Status, already_exists, family};
+use std::marker::PhantomData;
+
+/// Of a session that only reads.
+#[derive(Debug)]
+pub enum Source {}
+
+/// Of a session that may append.
+#[derive(Debug)]
+pub enum Target {}
+
+/// The two ends, as types.
+pub trait End: Send + Sync + 'static {
+    /// The same as a value.
+    const SIDE: Side;
+}
+
+impl End for Source {
+    const SIDE: Side = Side::Source;
+}
+
+impl End for Target {
+    const SIDE: Side = Side::Target;
+}
+
+/// A signed-in connection to one end of an account. Owned by one task at a time.
+pub struct Session<E> {
+    pub(super) connection: Connection,
+    namespace: Option<Namespace>,
+    family: Family,
+    end: PhantomData<fn() -> E>,
+}
+
+/// Control commands that name a folder.
+#[derive(Clone, Copy)]
+enum Verb {
+    Examine,
+    Select,
+    Create,
+    Subscribe,
+}
+
+impl Verb {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Examine => "EXAMINE",
+            Self::Select => "SELECT",
+            Self::Create => "CREATE",
+            Self::Subscribe => "SUBSCRIBE",
+        }
+    }
+}
+
+/// What a folder said when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Counts and identity.
+    pub state: FolderState,
+    /// What can be kept there; None: the server did not say.
+    pub permanent: Option<Permanent>,
+    /// UIDs do not last beyond this session (UIDNOTSTICKY, RFC 4315).
+    pub uid_not_sticky: bool,
+}
+
+/// PERMANENTFLAGS (RFC 9051, 7.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permanent {
+    /// These are kept.
+    pub flags: Flags,
+    /// New keywords too (`\*`).
+    pub any_keyword: bool,
+}
+
+/// At most this many UIDs are asked for in one command.
+const UIDS_PER_COMMAND: usize = 500;
+/// Commands under way at once while metadata is listed.
+const WINDOW: usize = 4;
+
+impl<E: End> Session<E> {
+    /// Connects and signs in.
+    ///
+    /// # Errors
+    /// Whatever hinders it: see [`ImapError`].
+    pub async fn open(opening: Opening<'_>) -> Result<Self, ImapError> {
+        let (connection, greeting) = signin::open(opening).await?;
+        let mut session = Self { connection, namespace: None, family: Family::Unknown, end: PhantomData };
+        let id = if session.has("ID") { session.id().await? } else { Vec::new() };
+        let capabilities: Vec<&str> = session.connection.capabilities.iter().collect();
+        session.family = family(&greeting, &capabilities, &id);
+        Ok(session)
+    }
+
+    /// Gives what the server says it can do.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.connection.capabilities
+    }
+
+    /// Says whether the last command came to its end, so that another can follow.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self.connection.poisoned
+    }
+
+    /// Gives the family of servers this one belongs to.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.connection.capabilities.has(name)
+    }
+
+    /// Tells the server who we are, and asks the same (RFC 2971).
+    async fn id(&mut self) -> Result<Vec<(String, String)>, ImapError> {
+        let mut found = Vec::new();
+        let command = format!("ID (\"name\" \"mailhaul\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION"));
+        let command = [Part::Text(&command)];
+        let asked = self.connection.command("exchange ID", Phase::Other, &command, |response| {
+            let Some(mut tokens) = untagged(response, b"ID") else { return };
+            if let Some(Value::List(values)) = tokens.value() {
+                let text = |value: &Value<'_>| String::from_utf8_lossy(value.name().unwrap_or_default()).into_owned();
+                found = values.chunks_exact(2).map(|pair| (text(&pair[0]).to_lowercase(), text(&pair[1]))).collect();
+            }
+        });
+        match asked.await {
+            Ok(_) => Ok(found),
+            Err(error) if error.is_refusal() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the personal namespace (RFC 2342), asked for once.
+    ///
+    /// # Errors
+    /// A broken connection; a refusal counts as an empty prefix.
+    pub async fn namespace(&mut self) -> Result<Namespace, ImapError> {
+        if let Some(known) = &self.namespace {
+            return Ok(known.clone());
+        }
+        let mut found = None;
+        if self.has("NAMESPACE") {
+            let command = [Part::Text("NAMESPACE")];
+            let asked = self.connection.command("ask for namespaces", Phase::List, &command, |response| {
+                if let Some(mut tokens) = untagged(response, b"NAMESPACE") {
+                    found = Some(Namespace::parse(&mut tokens));
+                }
+            });
+            match asked.await {
+                Err(error) if !error.is_refusal() => return Err(error),
+                _ => {}
+            }
+        }
+        let mut namespace = found.unwrap_or_default();
+        if namespace.separator.is_none() {
+            namespace.separator = self.root_separator().await?;
+        }
+        Ok(self.namespace.insert(namespace).clone())
+    }
+
+    /// Asks `LIST "" ""`, which gives the separator (RFC 9051, 6.3.9).
+    async fn root_separator(&mut self) -> Result<Option<u8>, ImapError> {
+        let mut separator = None;
+        let command = [Part::Text("LIST \"\" \"\"")];
+        let asked = self.connection.command("ask for the separator", Phase::List, &command, |response| {
+            if let Some(mut tokens) = untagged(response, b"LIST") {
+                tokens.value();
+                separator = tokens.value().and_then(|value| value.text()?.first().copied());
+            }
+        });
+        match asked.await {
+            Err(error) if !error.is_refusal() => Err(error),
+            _ => Ok(separator),
+        }
+    }
+
+    /// Lists all folders with role, subscription and, where LIST-STATUS is offered, state.
+    ///
+    /// # Errors
+    /// A refusal or a broken connection: a list without its tagged OK is no list.
+    pub async fn folders(&mut self) -> Result<Vec<Folder>, ImapError> {
+        let namespace = self.namespace().await?;
+        super::folders::list(&mut self.connection, &namespace, self.family).await
+    }
+
+    /// Asks what a folder is like without opening it (STATUS).
+    ///
+    /// # Errors
+    /// A refusal, or a broken connection.
+    pub async fn status(&mut self, folder: &WireName) -> Result<FolderState, ImapError> {
+        let mut found = None;
+        let modseq = if self.has("CONDSTORE") || self.has("QRESYNC") { " HIGHESTMODSEQ" } else { "" };
+        let items = format!(" (MESSAGES UIDNEXT UIDVALIDITY{modseq})");
+        let command = [Part::Text("STATUS "), Part::Name(folder.as_bytes()), Part::Text(&items)];
+        let what = format!("ask for the state of folder \"{folder}\"");
+        let asked = self.connection.command(&what, Phase::Open, &command, |response| {
+            if let Some(mut tokens) = untagged(response, b"STATUS") {
+                tokens.value();
+                found = tokens.value().as_ref().and_then(Value::list).map(parse_status);
+            }
+        });
+        asked.await?;
+        found.ok_or_else(|| Broken::Protocol("its OK came without a STATUS".to_owned()).during(what))
+    }
+
+    /// Opens a folder read-only (EXAMINE).
+    ///
+    /// # Errors
+    /// A refusal, or a broken connection.
+    pub async fn examine(&mut self, folder: &WireName) -> Result<Opened, ImapError> {
+        self.open_folder(Verb::Examine, folder).await
+    }
+
+    async fn open_folder(&mut self, verb: Verb, folder: &WireName) -> Result<Opened, ImapError> {
+        let what = format!("open folder \"{folder}\"");
+        let responses = self.named(&what, verb, folder).await?;
+        Ok(parse_opened(&responses))
+    }
+
+    /// Runs a control command that names a folder: by async-imap where the name is printable ASCII, which modified UTF-7
+    /// always is; a server's raw 8-bit name goes as a literal.
+    async fn named(&mut self, what: &str, verb: Verb, folder: &WireName) -> Result<Vec<Response>, ImapError> {
+        let name = match std::str::from_utf8(folder.as_bytes()) {
+            Ok(name) if super::connection::quotable(name.as_bytes()) => name,
+            _ => {
+                let mut responses = Vec::new();
+                let command = [Part::Text(verb.as_str()), Part::Text(" "), Part::Name(folder.as_bytes())];
+                self.connection
+                    .command(what, Phase::Open, &command, |response| responses.push(response.clone()))
+                    .await?;
+                return Ok(responses);
+            }
+        };
+        let mut session = self.connection.session.take().ok_or(ImapError::Poisoned)?;
+        let ended = match verb {
+            Verb::Examine => {
+                self.connection.control(what, Phase::Open, session.examine(name)).await.map(|ended| ended.1)
+            }
+            Verb::Select => self.connection.control(what, Phase::Open, session.select(name)).await.map(|ended| ended.1),
+            Verb::Create => self.connection.control(what, Phase::Open, session.create(name)).await.map(|ended| ended.1),
+            Verb::Subscribe => {
+                self.connection.control(what, Phase::Open, session.subscribe(name)).await.map(|ended| ended.1)
+            }
+        };
+        self.connection.session = Some(session);
+        ended
+    }
+
+    /// Keeps the connection alive, and learns of changes.
+    ///
+    /// # Errors
+    /// A broken connection.
+    pub async fn noop(&mut self) -> Result<(), ImapError> {
+        self.connection.command("keep the connection", Phase::Other, &[Part::Text("NOOP")], |_| {}).await.map(drop)
+    }
+
+    /// Says goodbye. Whatever happens then is of no interest.
+    pub async fn logout(mut self) {
+        if let Some(mut session) = self.connection.session.take() {
+            let wait = std::time::Duration::from_secs(5);
+            let goodbye = self.connection.control("sign out", Phase::Other, session.logout());
+            drop(tokio::time::timeout(wait, goodbye).await);
+        }
+    }
+
+    /// Lists UID, flags, date and size of all messages of the open folder with UIDs from `first` to `last`.
+    ///
+    /// `messages`: about how many there are, for cutting the range so that one answer stays small.
+    ///
+    /// # Errors
+    /// A refusal, a broken connection: what has been listed by then is not given.
+    pub async fn listing(&mut self, first: Uid, last: Uid, messages: u32) -> Result<Listing, ImapError> {
+        let mut listing = Listing::default();
+        if first > last {
+            return Ok(listing);
+        }
+        /// One command's answer: about 1 MB of text.
+        const MESSAGES_PER_COMMAND: u32 = 10_000;
+        let width = (last.value() - first.value()) / (messages / MESSAGES_PER_COMMAND + 1) + 1;
+        let mut commands = Vec::new();
+        let mut from = first.value();
+        loop {
+            let to = from.saturating_add(width - 1).min(last.value());
+            commands.push(format!("UID FETCH {from}:{to} (UID FLAGS INTERNALDATE RFC822.SIZE)"));
+            if to == last.value() {
+                break;
+            }
+            from = to + 1;
+        }
+        let whole = self.pipeline("list messages", commands, |response| {
+            if let Some(seen) = parse_fetch(response)
+                && let Some(uid) = seen.uid.filter(|uid| (first..=last).contains(uid))
+                && let Some(flags) = seen.flags
+            {
+                listing.push(uid, seen.size, seen.date, flags);
+            }
+        });
+        whole.await?;
+        Ok(listing)
+    }
+
+    /// Fetches the digests of the header's key fields ([`header_digest`]) of some messages of the open folder.
+    ///
+    /// A message the server does not answer for is not among them; one without key fields has None.
+    ///
+    /// # Errors
+    /// A refusal, a broken connection.
+    pub async fn headers(&mut self, uids: &[Uid]) -> Result<Vec<(Uid, Option<Digest>)>, ImapError> {
+        let fields = KEY_FIELDS.join(" ").to_ascii_uppercase();
+        let commands = uids.chunks(UIDS_PER_COMMAND);
+        let commands =
+            commands.flat_map(uid_sets).map(|set| format!("UID FETCH {set} (UID BODY.PEEK[HEADER.FIELDS ({fields})])"));
+        let mut found = Vec::with_capacity(uids.len());
+        let whole = self.pipeline("read headers", commands.collect(), |response| {
+            if let Some(seen) = parse_fetch(response)
+                && let (Some(uid), Some(header)) = (seen.uid, seen.header)
+            {
+                found.push((uid, header_digest(&header)));
+            }
+        });
+        whole.await?;
+        found.sort_unstable_by_key(|(uid, _)| *uid);
+        found.dedup_by_key(|(uid, _)| *uid);
+        Ok(found)
+    }
+
+    /// Gives the To and Cc fields of the newest `count` messages of the open folder, one text for each message.
+    ///
+    /// # Errors
+    /// A refusal, a broken connection.
+    pub async fn recipients(&mut self, state: FolderState, count: u32) -> Result<Vec<String>, ImapError> {
+        let mut found = Vec::new();
+        if state.messages == 0 {
+            return Ok(found);
+        }
+        let first = state.messages.saturating_sub(count) + 1;
+        let command = format!("FETCH {first}:{} (BODY.PEEK[HEADER.FIELDS (TO CC)])", state.messages);
+        let whole = self.pipeline("read recipients", vec![command], |response| {
+            if let Some(header) = parse_fetch(response).and_then(|seen| seen.header) {
+                found.push(String::from_utf8_lossy(&header).into_owned());
+            }
+        });
+        whole.await?;
+        Ok(found)
+    }
+
+    /// Sends commands with a few under way at once; every one must end with OK.
+    async fn pipeline(
+        &mut self,
+        what: &str,
+        commands: Vec<String>,
+        mut take: impl FnMut(&Response),
+    ) -> Result<(), ImapError> {
+        let window = if self.family.quirks().pipelines { WINDOW } else { 1 };
+        let mut refused = None;
+        let pipeline = super::pipeline::run(&mut self.connection, what, commands, window, |event| match event {
+            super::pipeline::Event::Response(response) => take(response),
+            super::pipeline::Event::Ended(_, completion) if completion.status != Status::Ok => {
+                refused.get_or_insert(completion);
+            }
+            super::pipeline::Event::Ended(..) => {}
+        });
+        pipeline.await?;
+        match refused {
+            None => Ok(()),
+            Some(completion) => Err(ImapError::Refused {
+                what: what.to_owned(),
+                refusal: Refusal { phase: Phase::Fetch, status: completion.status, words: completion.words },
+            }),
+        }
+    }
+}
+
+impl Session<Target> {
+    /// Opens a folder for changes (SELECT): for STORE and EXPUNGE alone.
+    ///
+    /// # Errors
+    /// A refusal, or a broken connection.
+    pub async fn select(&mut self, folder: &WireName) -> Result<Opened, ImapError> {
+        self.open_folder(Verb::Select, folder).await
+    }
+
+    /// Creates a folder; one that is there already is fine. `role` is asked for where the server can set it (RFC 6154).
+    ///
+    /// # Errors
+    /// A refusal, or a broken connection.
+    pub async fn create(&mut self, folder: &WireName, role: Option<Role>) -> Result<(), ImapError> {
+        let what = format!("create folder \"{folder}\"");
+        let role = role.filter(|role| !matches!(role, Role::Inbox | Role::Important) && self.has("CREATE-SPECIAL-USE"));
+        if let Some(role) = role {
+            let suffix = format!(" (USE (\\{role}))");
+            let command = [Part::Text("CREATE "), Part::Name(folder.as_bytes()), Part::Text(&suffix)];
+            match self.connection.command(&what, Phase::Open, &command, |_| {}).await {
+                Ok(_) => return Ok(()),
+                // Another folder may have that role already: a folder without it will do.
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match self.named(&what, Verb::Create, folder).await {
+            Err(ImapError::Refused { refusal, .. }) if already_exists(&refusal.words) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Subscribes to a folder.
+    ///
+    /// # Errors
+    /// A refusal, or a broken connection.
+    pub async fn subscribe(&mut self, folder: &WireName) -> Result<(), ImapError> {
+        let what = format!("subscribe to folder \"{folder}\"");
+        self.named(&what, Verb::Subscribe, folder).await.map(drop)
+    }
+
+    /// Adds and removes flags of messages in the selected folder; nothing else about them changes (RFC 9051, 6.4.6).
+    ///
+    /// # Errors
+    /// A refusal, or a broken connection.
+    pub async fn store(&mut self, uids: &[Uid], change: FlagChange, flags: &Flags) -> Result<(), ImapError> {
+        let sign = if change == FlagChange::Add { '+' } else { '-' };
+        for set in uids.chunks(UIDS_PER_COMMAND).flat_map(uid_sets) {
+            let command = format!("UID STORE {set} {sign}FLAGS.SILENT ({flags})");
+            self.connection.command("change flags", Phase::Other, &[Part::Text(&command)], |_| {}).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Which way flags change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagChange {
+    /// +FLAGS
+    Add,
+    /// -FLAGS
+    Remove,
+}
+
+/// Writes UIDs as sets such as `1:4,7`, each short enough for the strictest server (RFC 2683: 1,000 bytes a command).
+pub(super) fn uid_sets(uids: &[Uid]) -> Vec<String> {
+    const SET_MAX: usize = 800;
+    let mut sets = vec![String::new()];
+    let mut at = 0;
+    while at < uids.len() {
+        let first = uids[at];
+        while at + 1 < uids.len() && uids[at + 1].value() == uids[at].value() + 1 {
+            at += 1;
+        }
+        let range = if uids[at] == first { first.to_string() } else { format!("{first}:{}", uids[at]) };
+        if sets.last().is_some_and(|set| set.len() + range.len() >= SET_MAX) {
+            sets.push(String::new());
+        }
+        if let Some(set) = sets.last_mut() {
+            if !set.is_empty() {
+                set.push(',');
+            }
+            set.push_str(&range);
+        }
+        at += 1;
+    }
+    sets.retain(|set| !set.is_empty());
+    sets
+}
+
+/// What one FETCH response told.
+#[derive(Debug, Default)]
+pub(super) struct Fetch {
+    pub(super) uid: Option<Uid>,
+    pub(super) flags: Option<Flags>,
+    pub(super) date: Option<InternalDate>,
+    pub(super) size: Option<u64>,
+    /// Of BODY[HEADER…].
+    pub(super) header: Option<Vec<u8>>,
+    /// Of BODY[].
+    pub(super) body: BodySeen,
+}
+
+/// How BODY[] came.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum BodySeen {
+    #[default]
+    Absent,
+    Nil,
+    Inline(Vec<u8>),
+    Streamed,
+}
+
+pub(super) fn parse_fetch(response: &Response) -> Option<Fetch> {
+    let (_, mut tokens) = numbered(response, b"FETCH")?;
+    let values = tokens.value()?;
+    let mut fetch = Fetch::default();
+    for (name, value) in pairs(values.list()?) {
+        match &name[..] {
+            b"UID" => fetch.uid = value.number().and_then(Uid::new),
+            b"FLAGS" => fetch.flags = value.list().map(|flags| Flags::from_wire(flags.iter().filter_map(Value::name))),
+            b"INTERNALDATE" => fetch.date = value.text().and_then(InternalDate::parse),
+            b"RFC822.SIZE" => fetch.size = value.number(),
+            b"BODY[]" => {
+                fetch.body = match value {
+                    Value::Body => BodySeen::Streamed,
+                    Value::String(bytes) => BodySeen::Inline(bytes.clone()),
+                    _ => BodySeen::Nil,
+                }
+            }
+            name if name.starts_with(b"BODY[HEADER") => fetch.header = value.text().map(<[u8]>::to_vec),
+            _ => {}
+        }
+    }
+    Some(fetch)
+}
+
+pub(super) fn parse_status(values: &[Value<'_>]) -> FolderState {
+    let mut state = FolderState::default();
+    for (name, value) in pairs(values) {
+        match &name[..] {
+            b"MESSAGES" => state.messages = value.number().unwrap_or_default(),
+            b"UIDNEXT" => state.uid_next = value.number().and_then(Uid::new),
+            b"UIDVALIDITY" => state.uid_validity = value.number().and_then(UidValidity::new),
+            b"HIGHESTMODSEQ" => state.highest_modseq = value.number().and_then(ModSeq::new),
+            _ => {}
+        }
+    }
+    state
+}
+
+fn parse_opened(responses: &[Response]) -> Opened {
+    let mut opened = Opened { state: FolderState::default(), permanent: None, uid_not_sticky: false };
+    for response in responses {
+        if let Some((messages, _)) = numbered(response, b"EXISTS") {
+            opened.state.messages = messages;
+        }
+        let Some(words) = response.text.strip_prefix(b"* OK ").or_else(|| response.text.strip_prefix(b"* NO ")) else {
+            continue;
+        };
+        let narrow = |name| numeric_code(words, name).and_then(|value| u32::try_from(value).ok());
+        if let Some(value) = narrow(b"UIDVALIDITY") {
+            opened.state.uid_validity = UidValidity::new(value);
+        } else if let Some(value) = narrow(b"UIDNEXT") {
+            opened.state.uid_next = Uid::new(value);
+        } else if let Some(value) = numeric_code(words, b"HIGHESTMODSEQ") {
+            opened.state.highest_modseq = ModSeq::new(value);
+        } else if super::token::starts_with(words, b"[UIDNOTSTICKY]") {
+            opened.uid_not_sticky = true;
+        } else if super::token::starts_with(words, b"[PERMANENTFLAGS ") {
+            let inside = Response { text: words[16..].to_vec(), literals: Vec::new() };
+            let values = Tokens::new(&inside).value();
+            let flags: Vec<&[u8]> =
+                values.as_ref().and_then(Value::list).unwrap_or_default().iter().filter_map(Value::name).collect();
+            let any_keyword = flags.contains(&&b"\\*"[..]);
+            opened.permanent = Some(Permanent { flags: Flags::from_wire(flags), any_keyword });
+        }
+    }
+    opened
+}

@@ -1,0 +1,201 @@
+//! From an endpoint to a signed-in connection: greeting, STARTTLS, sign-in, capabilities.
+
+use super::connection::{Capabilities, Connection, Line, Part, capability_code, sort_line, untagged};
+use super::error::{ImapError, Refusal};
+use super::token::starts_with;
+use super::wire::{Broken, Wire};
+use crate::auth::{self, Credential, InitialResponse, Keychain, Secret, SignIn};
+use crate::net::{BoxedIo, Dial, Endpoint, Tls};
+use crate::provider::{Phase, Status};
+use std::time::Duration;
+
+/// What is needed to open one end of an account.
+#[derive(Clone, Copy)]
+pub struct Opening<'a> {
+    /// How bytes get there.
+    pub dial: &'a dyn Dial,
+    /// Where.
+    pub endpoint: &'a Endpoint,
+    /// Who.
+    pub sign_in: &'a SignIn,
+    /// By what secret.
+    pub keychain: &'a Keychain,
+    /// Silence after which the connection counts as dead.
+    pub timeout: Duration,
+}
+
+/// Opens a connection and signs in.
+pub(super) async fn open(opening: Opening<'_>) -> Result<(Connection, Vec<u8>), ImapError> {
+    let Opening { dial, endpoint, sign_in, keychain, timeout } = opening;
+    let secret = keychain.secret().await?;
+    let io = dial.dial(endpoint).await?;
+    // A server that accepts and says nothing is found out in the time a connection may take, not in that of a command.
+    let mut wire = Wire::new(io, endpoint.connect_timeout.min(timeout));
+    let (greeting, mut capabilities) = greet(&mut wire).await.map_err(|error| error.at(endpoint))?;
+    if endpoint.tls == Tls::StartTls {
+        let io = start_tls(wire, endpoint, dial, capabilities).await.map_err(|error| error.at(endpoint))?;
+        wire = Wire::new(io, timeout);
+        capabilities = None;
+    }
+    let (mut connection, near) = Connection::new(wire.io, timeout);
+    connection.wire.reader = wire.reader;
+    connection.wire.reader.set_timeout(timeout);
+    match capabilities {
+        Some(capabilities) => connection.capabilities = capabilities,
+        None => ask_capabilities(&mut connection, Phase::SignIn).await?,
+    }
+    let signed_in = enter(&mut connection, async_imap::Client::new(near), endpoint, sign_in, &secret).await;
+    if let Err(ImapError::Refused { .. }) = &signed_in {
+        keychain.forget(&secret).await;
+    }
+    signed_in?;
+    Ok((connection, greeting))
+}
+
+/// Reads the greeting; gives its words and the capabilities in it.
+async fn greet(wire: &mut Wire) -> Result<(Vec<u8>, Option<Capabilities>), ImapError> {
+    let what = "read the greeting";
+    let response = wire.response().await.map_err(|broken| broken.during(what))?;
+    let text = &response.text;
+    let words = |status: &[u8]| text.get(2 + status.len()..).unwrap_or_default().trim_ascii().to_vec();
+    if starts_with(text, b"* OK") {
+        let words = words(b"OK");
+        let capabilities = capability_code(&words);
+        return Ok((words, capabilities));
+    }
+    if starts_with(text, b"* BYE") {
+        let refusal = Refusal { phase: Phase::Greeting, status: Status::Bye, words: words(b"BYE") };
+        return Err(ImapError::Refused { what: "connect".to_owned(), refusal });
+    }
+    let why = if starts_with(text, b"* PREAUTH") {
+        "it has signed us in already as somebody (PREAUTH)".to_owned()
+    } else {
+        format!("it begins with \"{}\", which is no IMAP greeting", crate::failure::harmless(text))
+    };
+    Err(Broken::Protocol(why).during(what))
+}
+
+/// Asks for TLS. What the server sent in plain text behind its OK is refused, not carried over (CVE-2011-0411).
+async fn start_tls(
+    mut wire: Wire,
+    endpoint: &Endpoint,
+    dial: &dyn Dial,
+    capabilities: Option<Capabilities>,
+) -> Result<BoxedIo, ImapError> {
+    let what = "start TLS";
+    if capabilities.is_some_and(|known| !known.has("STARTTLS")) {
+        return Err(ImapError::NoStartTls { host: format!("{}:{}", endpoint.host, endpoint.port) });
+    }
+    let broken = |broken: Broken| broken.during(what);
+    wire.write(b"S1 STARTTLS\r\n").await.map_err(broken)?;
+    loop {
+        let response = wire.response().await.map_err(broken)?;
+        match sort_line(&response).map_err(broken)? {
+            Line::Untagged => {}
+            Line::Continuation => return Err(broken(Broken::Protocol("it asks for more".to_owned()))),
+            Line::Tagged(_, completion) if completion.status == Status::Ok => break,
+            Line::Tagged(..) => {
+                return Err(ImapError::NoStartTls { host: format!("{}:{}", endpoint.host, endpoint.port) });
+            }
+        }
+    }
+    if !wire.reader.is_empty() {
+        return Err(broken(Broken::Protocol("plain text came between its OK and the start of TLS".to_owned())));
+    }
+    Ok(dial.secure(wire.io, endpoint).await?)
+}
+
+pub(super) async fn ask_capabilities(connection: &mut Connection, phase: Phase) -> Result<(), ImapError> {
+    let mut found = None;
+    let command = [Part::Text("CAPABILITY")];
+    let asked = connection.command("ask for capabilities", phase, &command, |response| {
+        if let Some(tokens) = untagged(response, b"CAPABILITY") {
+            found = Some(Capabilities::parse(tokens.rest()));
+        }
+    });
+    asked.await?;
+    connection.capabilities = found.unwrap_or_default();
+    Ok(())
+}
+
+/// What is said in a SASL exchange: the first answer, then an end to whatever error the server explains.
+struct Sasl {
+    first: Option<Vec<u8>>,
+    to_error: Vec<u8>,
+}
+
+impl async_imap::Authenticator for Sasl {
+    type Response = Vec<u8>;
+
+    fn process(&mut self, _: &[u8]) -> Vec<u8> {
+        self.first.take().unwrap_or_else(|| std::mem::take(&mut self.to_error))
+    }
+}
+
+async fn enter(
+    connection: &mut Connection,
+    client: async_imap::Client<tokio::io::DuplexStream>,
+    endpoint: &Endpoint,
+    sign_in: &SignIn,
+    secret: &Secret,
+) -> Result<(), ImapError> {
+    let what = format!("sign in as {} at {}:{}", sign_in.user, endpoint.host, endpoint.port);
+    let before = connection.capabilities.clone();
+    let (mechanism, first) = match choose(&before, endpoint, sign_in, secret)? {
+        Some(chosen) => chosen,
+        None => {
+            let call = client.login(&sign_in.user, secret.expose());
+            let (session, ..) = connection.control(&what, Phase::SignIn, call).await?;
+            return finish(connection, session.map_err(|(error, _)| error), &what, &before).await;
+        }
+    };
+    let to_error = if mechanism == "OAUTHBEARER" { b"\x01".to_vec() } else { Vec::new() };
+    let session = if before.has("SASL-IR") {
+        let command = zeroize::Zeroizing::new(format!("{mechanism} {}", first.base64().expose()));
+        let call = client.authenticate(command.as_str(), Sasl { first: None, to_error });
+        connection.control(&what, Phase::SignIn, call).await?.0
+    } else {
+        let call = client.authenticate(mechanism, Sasl { first: Some(first.bytes().to_vec()), to_error });
+        connection.control(&what, Phase::SignIn, call).await?.0
+    };
+    finish(connection, session.map_err(|(error, _)| error), &what, &before).await
+}
+
+/// Picks a SASL mechanism and its first message; None: LOGIN.
+fn choose(
+    capabilities: &Capabilities,
+    endpoint: &Endpoint,
+    sign_in: &SignIn,
+    secret: &Secret,
+) -> Result<Option<(&'static str, InitialResponse)>, ImapError> {
+    let user = &sign_in.user;
+    Ok(match &sign_in.credential {
+        Credential::Token(_) if capabilities.has("AUTH=OAUTHBEARER") => {
+            Some(("OAUTHBEARER", auth::oauthbearer(user, &endpoint.host, endpoint.port, secret)?))
+        }
+        Credential::Token(_) => Some(("XOAUTH2", auth::xoauth2(user, secret)?)),
+        Credential::Password(_) => match &sign_in.admin {
+            Some(admin) => Some(("PLAIN", auth::plain(user, admin, secret)?)),
+            // A password beyond ASCII, or one a quoted string cannot hold, goes by PLAIN, which knows no such bounds.
+            None if capabilities.has("AUTH=PLAIN") || capabilities.has("LOGINDISABLED") => {
+                Some(("PLAIN", auth::plain("", user, secret)?))
+            }
+            None => None,
+        },
+    })
+}
+
+/// Keeps the session; capabilities are asked for again, since servers show more after sign-in.
+async fn finish(
+    connection: &mut Connection,
+    session: async_imap::error::Result<async_imap::Session<tokio::io::DuplexStream>>,
+    what: &str,
+    before: &Capabilities,
+) -> Result<(), ImapError> {
+    let session = session.map_err(|error| Broken::Protocol(error.to_string()).during(what))?;
+    connection.session = Some(session);
+    if connection.capabilities == *before {
+        ask_capabilities(connection, Phase::Other).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! The stream both planes share: reads responses piece by piece, writes commands whole.
+//!
+//! Invariants: memory is bounded by the constants below whatever the server sends; every wait for the server ends after
+//! the progress timeout; nothing is read beyond what was asked for but into this buffer.
+
+use super::error::ImapError;
+use super::token::{Literal, MARK, Response, starts_with};
+use crate::net::BoxedIo;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// A response's text without its literals: the longest known ones are LIST names and keyword lists of a few kB.
+pub(super) const TEXT_MAX: usize = 1 << 20;
+/// A literal kept with its response: headers mostly; what is beyond is read and dropped.
+const INLINE_MAX: usize = 1 << 20;
+/// All literals of one response together.
+const LITERALS_MAX: usize = 64;
+/// One read from the socket: a few TLS records.
+const BUFFER: usize = 64 * 1024;
+
+/// Why reading or writing stopped; the caller says what was being done.
+#[derive(Debug)]
+pub(super) enum Broken {
+    Io(std::io::Error),
+    Eof,
+    Silent(Duration),
+    Protocol(String),
+}
+
+impl Broken {
+    pub(super) fn during(self, what: impl Into<String>) -> ImapError {
+        let what = what.into();
+        match self {
+            Self::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                ImapError::Closed { what, why: "timed out".to_owned() }
+            }
+            Self::Io(error) => ImapError::Closed { what, why: error.to_string() },
+            Self::Eof => ImapError::Closed { what, why: "closed by the server".to_owned() },
+            Self::Silent(waited) => ImapError::Silent { what, waited },
+            Self::Protocol(why) => ImapError::Protocol { what, why },
+        }
+    }
+}
+
+/// The read buffer and how long to wait for more.
+pub(super) struct Reader {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    timeout: Duration,
+}
+
+/// Takes the content of body literals, which may be of any size.
+pub(super) trait BodySink {
+    /// Says whether the literal at the end of `text` is to be streamed; its length is `size`.
+    async fn begin(&mut self, text: &[u8], size: u64) -> Result<bool, Broken>;
+    /// Takes the next bytes of it.
+    async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken>;
+}
+
+/// For commands whose answers hold no bodies.
+pub(super) struct NoBodies;
+
+impl BodySink for NoBodies {
+    async fn begin(&mut self, _: &[u8], _: u64) -> Result<bool, Broken> {
+        Ok(false)
+    }
+
+    async fn chunk(&mut self, _: &[u8]) -> Result<(), Broken> {
+        Ok(())
+    }
+}
+
+impl Reader {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, timeout }
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> Result<(), Broken> {
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+        let read = tokio::time::timeout(self.timeout, io.read(&mut self.buffer[self.end..])).await;
+        match read.map_err(|_| Broken::Silent(self.timeout))?.map_err(Broken::Io)? {
+            0 => Err(Broken::Eof),
+            n => {
+                self.end += n;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads one whole response: a line with all its literals.
+    pub(super) async fn response(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        bodies: &mut impl BodySink,
+    ) -> Result<Response, Broken> {
+        let mut response = Response::default();
+        loop {
+            self.line(io, &mut response.text).await?;
+            let literal = if is_prose(&response.text) { None } else { literal_at_end(&response.text) };
+            let Some((at, size)) = literal else { return Ok(response) };
+            if response.literals.len() == LITERALS_MAX {
+                return Err(Broken::Protocol(format!("more than {LITERALS_MAX} literals in one response")));
+            }
+            let literal = if bodies.begin(&response.text[..at], size).await? {
+                self.stream(io, size, bodies).await?;
+                Literal::Body
+            } else {
+                Literal::Inline(self.inline(io, size).await?)
+            };
+            response.text.truncate(at);
+            response.text.push(MARK);
+            response.literals.push((at, literal));
+        }
+    }
+
+    /// Adds a line to `out`, without its end.
+    async fn line(&mut self, io: &mut (impl AsyncRead + Unpin), out: &mut Vec<u8>) -> Result<(), Broken> {
+        loop {
+            let ready = &self.buffer[self.start..self.end];
+            let found = memchr::memchr(b'\n', ready);
+            let take = found.unwrap_or(ready.len());
+            if out.len() + take > TEXT_MAX {
+                return Err(Broken::Protocol(format!("a line of more than {TEXT_MAX} bytes")));
+            }
+            out.extend_from_slice(&ready[..take]);
+            self.start += take + usize::from(found.is_some());
+            if found.is_some() {
+                if out.last() == Some(&b'\r') {
+                    out.pop();
+                }
+                return Ok(());
+            }
+            self.fill(io).await?;
+        }
+    }
+
+    async fn stream(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        size: u64,
+        bodies: &mut impl BodySink,
+    ) -> Result<(), Broken> {
+        let mut left = size;
+        while left > 0 {
+            if self.is_empty() {
+                self.fill(io).await?;
+            }
+            let take = left.min((self.end - self.start) as u64) as usize;
+            bodies.chunk(&self.buffer[self.start..self.start + take]).await?;
+            self.start += take;
+            left -= take as u64;
+        }
+        Ok(())
+    }
+
+    async fn inline(&mut self, io: &mut (impl AsyncRead + Unpin), size: u64) -> Result<Vec<u8>, Broken> {
+        struct Keep(Vec<u8>);
+        impl BodySink for Keep {
+            async fn begin(&mut self, _: &[u8], _: u64) -> Result<bool, Broken> {
+                Ok(true)
+            }
+            async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+                let room = INLINE_MAX.saturating_sub(self.0.len()).min(bytes.len());
+                self.0.extend_from_slice(&bytes[..room]);
+                Ok(())
+            }
+        }
+        let mut keep = Keep(Vec::new());
+        self.stream(io, size, &mut keep).await?;
+        Ok(keep.0)
+    }
+}
+
+/// Says whether a response ends in words for people, in which `{12}` is no literal: status lines and continuations.
+fn is_prose(text: &[u8]) -> bool {
+    let Some(data) = text.strip_prefix(b"* ") else { return true };
+    [&b"OK "[..], b"NO ", b"BAD ", b"BYE ", b"PREAUTH "].iter().any(|status| starts_with(data, status))
+}
+
+/// Finds `{n}`, `{n+}` or `~{n}` at the end of a line: where it begins, and n.
+pub(super) fn literal_at_end(text: &[u8]) -> Option<(usize, u64)> {
+    let inside = text.strip_suffix(b"}")?;
+    let inside = inside.strip_suffix(b"+").unwrap_or(inside);
+    let open = inside.iter().rposition(|byte| !byte.is_ascii_digit())?;
+    if inside[open] != b'{' || open + 1 == inside.len() {
+        return None;
+    }
+    let size = std::str::from_utf8(&inside[open + 1..]).ok()?.parse().ok()?;
+    let at = if open > 0 && inside[open - 1] == b'~' { open - 1 } else { open };
+    Some((at, size))
+}
+
+/// The connection's bytes, both ways.
+pub(super) struct Wire {
+    pub(super) io: BoxedIo,
+    pub(super) reader: Reader,
+    pub(super) timeout: Duration,
+}
+
+impl Wire {
+    pub(super) fn new(io: BoxedIo, timeout: Duration) -> Self {
+        Self { io, reader: Reader::new(timeout), timeout }
+    }
+
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        write(&mut self.io, bytes, self.timeout).await?;
+        flush(&mut self.io, self.timeout).await
+    }
+
+    pub(super) async fn response(&mut self) -> Result<Response, Broken> {
+        self.reader.response(&mut self.io, &mut NoBodies).await
+    }
+}
+
+/// Writes all bytes; the time allowed runs anew with every piece the other end takes.
+pub(super) async fn write(
+    io: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+    timeout: Duration,
+) -> Result<(), Broken> {
+    while !bytes.is_empty() {
+        let wrote = tokio::time::timeout(timeout, io.write(bytes)).await;
+        match wrote.map_err(|_| Broken::Silent(timeout))?.map_err(Broken::Io)? {
+            0 => return Err(Broken::Eof),
+            n => bytes = &bytes[n..],
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn flush(io: &mut (impl AsyncWrite + Unpin), timeout: Duration) -> Result<(), Broken> {
+    tokio::time::timeout(timeout, io.flush()).await.map_err(|_| Broken::Silent(timeout))?.map_err(Broken::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_found_at_the_end_of_a_line_only() {
+        for (line, found) in [
+            (&b"* 1 FETCH (BODY[] {12}"[..], Some((18, 12))),
+            (b"* 1 FETCH (BODY[] {12+}", Some((18, 12))),
+            (b"* 1 FETCH (BINARY[] ~{0}", Some((20, 0))),
+            (b"* OK {12} x", None),
+            (b"{}", None),
+            (b"12}", None),
+            (b"{99999999999999999999999}", None),
+            (b"}", None),
+        ] {
+            assert_eq!(literal_at_end(line), found, "{}", line.escape_ascii());
+        }
+    }
+
+    async fn read(bytes: &[u8]) -> Result<Response, Broken> {
+        let mut io = bytes;
+        Reader::new(Duration::from_secs(1)).response(&mut io, &mut NoBodies).await
+    }
+
+    #[tokio::test]
+    async fn a_response_is_a_line_with_its_literals() {
+        let response = read(b"* LIST () \"/\" {3}\r\na\"b\r\n* next\r\n").await.unwrap();
+        assert_eq!(response.text, b"* LIST () \"/\" \x01");
+        assert_eq!(response.literals, [(14, Literal::Inline(b"a\"b".to_vec()))]);
+    }
+
+    #[tokio::test]
+    async fn words_for_people_hold_no_literal() {
+        for line in ["* OK use {12}", "* BYE {3}", "A1 NO [X] {9}", "+ {4}"] {
+            assert_eq!(read(format!("{line}\r\n").as_bytes()).await.unwrap().text, line.as_bytes());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_within_a_response_is_an_error() {
+        for bytes in [&b""[..], b"* OK", b"* LIST {3}\r\na", b"* LIST {3}\r\nabc"] {
+            assert!(matches!(read(bytes).await, Err(Broken::Eof)), "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_refused_and_a_long_literal_is_cut() {
+        assert!(matches!(read(&vec![b'x'; TEXT_MAX + BUFFER]).await, Err(Broken::Protocol(_))));
+        let mut long = format!("* X {{{}}}\r\n", 3 * INLINE_MAX).into_bytes();
+        long.extend(vec![b'y'; 3 * INLINE_MAX]);
+        long.extend(b" end\r\n");
+        let response = read(&long).await.unwrap();
+        assert_eq!(response.text, b"* X \x01 end");
+        assert!(matches!(&response.literals[0].1, Literal::Inline(bytes) if bytes.len() == INLINE_MAX));
+    }
+}

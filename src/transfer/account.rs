@@ -1,0 +1,307 @@
+//! One account: both sides opened, folders mapped, folder passes run side by side, the end written down.
+
+use super::event::{Ending, Event, Events};
+use super::folder::{self, FolderEnd};
+use super::pool::{Pool, PoolParts};
+use super::{Context, Mode};
+use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger};
+use crate::config;
+use crate::failure::{Failure, Kind, Remedy};
+use crate::imap::{BodyRoom, Namespace, Source, Target};
+use crate::mail::{Evidence, Fate, Folder, Side};
+use crate::pace::Patience;
+use crate::plan::{self, FolderMap, FolderPair, Order, TargetShape};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What all folder passes of an account share.
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) id: AccountId,
+    pub(super) ledger: Ledger,
+    pub(super) events: Events,
+    /// Of this account: ends with the job's, or when something stops the account.
+    pub(super) stop: CancellationToken,
+    pub(super) room: BodyRoom,
+    pub(super) source: Pool<Source>,
+    pub(super) target: Pool<Target>,
+    pub(super) patience: Patience,
+    pub(super) mode: Mode,
+    pub(super) order: Order,
+    pub(super) sample: f64,
+    /// `\Deleted` is carried over.
+    pub(super) deleted: bool,
+}
+
+/// How an account ended.
+#[derive(Debug, Clone)]
+pub struct AccountEnd {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub ending: Ending,
+    /// What stopped it.
+    pub failure: Option<Failure>,
+    /// Folders that were given up.
+    pub folders_failed: Vec<(String, Failure)>,
+    /// Source messages by fate.
+    pub fates: BTreeMap<Fate, u64>,
+    /// Those on the target by evidence.
+    pub evidence: BTreeMap<Evidence, u64>,
+}
+
+/// What both sides look like, before anything is done.
+pub(super) struct Survey {
+    pub(super) map: FolderMap,
+    pub(super) target_namespace: Namespace,
+    /// Where a target folder is what it was, both states are known: see [`folder::unchanged`].
+    pub(super) target_folders: Vec<Folder>,
+}
+
+impl Account {
+    /// Finds the account in the ledger and makes its pools.
+    pub(super) async fn prepare(context: &Context, account: &config::Account) -> Result<Self, Failure> {
+        let key = key(account);
+        let reference = JobReference {
+            name: context.job.name.clone(),
+            path: context.job.path.clone(),
+            digest: context.job.digest,
+            account_name: account.name.clone(),
+        };
+        let ledger = context.ledger.clone();
+        let id = ledger.account(&key, reference).await?;
+        let stop = context.stop.child_token();
+        let job = &context.job;
+        let patience = Patience { outage: job.options.outage, first_contact: job.options.first_contact };
+        let parts = |mailbox: &config::Mailbox, limits, reached| PoolParts {
+            account: account.name.clone(),
+            mailbox: mailbox.clone(),
+            limits,
+            dial: Arc::clone(&context.dial),
+            gate: context
+                .hosts
+                .gate(&format!("{}:{}", mailbox.endpoint.host, mailbox.endpoint.port), job.host_connections),
+            patience,
+            timeout: job.options.timeout,
+            events: context.events.clone(),
+            stop: stop.clone(),
+            ledger: ledger.clone(),
+            id,
+            reached,
+        };
+        let source_reached = ledger.has_reached(id, Side::Source).await?;
+        let target_reached = ledger.has_reached(id, Side::Target).await?;
+        Ok(Self {
+            name: account.name.clone(),
+            source: Pool::new(parts(&account.source, job.source_limits, source_reached)),
+            target: Pool::new(parts(&account.target, job.target_limits, target_reached)),
+            id,
+            ledger,
+            events: context.events.clone(),
+            stop,
+            room: context.room.clone(),
+            patience,
+            mode: context.mode,
+            order: job.order,
+            sample: job.options.sample,
+            deleted: job.options.deleted,
+        })
+    }
+
+    /// Signs in on both sides and decides where everything goes.
+    pub(super) async fn survey(&self, rules: &plan::FolderRules) -> Result<Survey, Failure> {
+        let mut source = self.source.take().await?;
+        let source_folders = source.session.folders().await.map_err(|error| error.failure(Side::Source))?;
+        self.source.keep(source);
+        let mut target = self.target.take().await?;
+        let on_target = |error: crate::imap::ImapError| error.failure(Side::Target);
+        let target_folders = target.session.folders().await.map_err(on_target)?;
+        let target_namespace = target.session.namespace().await.map_err(on_target)?;
+        self.target.keep(target);
+        let shape =
+            TargetShape { separator: target_namespace.separator, below_inbox: target_namespace.is_below_inbox() };
+        let map = plan::folders(&source_folders, &target_folders, shape, rules);
+        Ok(Survey { map, target_namespace, target_folders })
+    }
+}
+
+/// Gives what the ledger knows an account by.
+#[must_use]
+pub fn key(account: &config::Account) -> AccountKey {
+    let (source, target) = (&account.source, &account.target);
+    AccountKey::new(
+        &source.endpoint.host,
+        source.endpoint.port,
+        &source.sign_in.user,
+        &target.endpoint.host,
+        target.endpoint.port,
+        &target.sign_in.user,
+    )
+}
+
+/// Runs one account to its end, whatever that is.
+pub(super) async fn run(context: Arc<Context>, account: config::Account) -> AccountEnd {
+    let name = account.name.clone();
+    context.events.send(Event::AccountStarted { account: name.clone() }).await;
+    let mut end = AccountEnd {
+        name: name.clone(),
+        ending: Ending::Complete,
+        failure: None,
+        folders_failed: Vec::new(),
+        fates: BTreeMap::new(),
+        evidence: BTreeMap::new(),
+    };
+    if let Err(failure) = run_prepared(&context, &account, &mut end).await {
+        end.ending = ending(&failure);
+        end.failure = Some(failure);
+    }
+    context
+        .events
+        .send(Event::AccountDone {
+            account: name,
+            ending: end.ending,
+            failure: end.failure.clone(),
+            fates: end.fates.clone(),
+            evidence: end.evidence.clone(),
+        })
+        .await;
+    end
+}
+
+fn ending(failure: &Failure) -> Ending {
+    match failure.remedy() {
+        _ if failure.kind == Kind::Stopped => Ending::Stopped,
+        Remedy::Ask | Remedy::Skip | Remedy::Refresh => Ending::Failed,
+        Remedy::Later | Remedy::Reconnect | Remedy::FewerConnections | Remedy::Again => Ending::Parked,
+    }
+}
+
+async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &mut AccountEnd) -> Result<(), Failure> {
+    let prepared = Arc::new(Account::prepare(context, account).await?);
+    let (ledger, id) = (&prepared.ledger, prepared.id);
+    let lock = ledger.lock(id).await?;
+    ledger.set_account_state(id, AccountState::Running { since: SystemTime::now() }).await?;
+    let ran = run_folders(context, &prepared, end).await;
+    prepared.source.close().await;
+    prepared.target.close().await;
+    // The job's own stop is told apart from a stop that a failure of this account caused.
+    let state = match &ran {
+        Ok(()) if end.ending == Ending::Complete => AccountState::Complete { at: SystemTime::now() },
+        Ok(()) => AccountState::Exceptions { at: SystemTime::now() },
+        Err(failure) => match ending(failure) {
+            Ending::Stopped => AccountState::Interrupted,
+            Ending::Parked => AccountState::Parked { until: None, why: failure.text.clone() },
+            Ending::Failed | Ending::Complete | Ending::Exceptions => AccountState::Failed(FailureNote::from(failure)),
+        },
+    };
+    ledger.set_account_state(id, state).await?;
+    ledger.flush().await?;
+    drop(lock);
+    ran
+}
+
+async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut AccountEnd) -> Result<(), Failure> {
+    let survey = account.survey(&context.job.folders).await?;
+    let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
+    account.events.send(Event::FoldersMapped { account: account.name.clone(), folders, warnings }).await;
+    let survey = Arc::new(survey);
+    let waiting: VecDeque<FolderPair> = survey.map.pairs.iter().cloned().collect();
+    let waiting = Arc::new(Mutex::new(waiting));
+    let workers =
+        context.job.source_limits.connections.min(context.job.target_limits.connections).clamp(1, folders.max(1));
+    let mut running = JoinSet::new();
+    for _ in 0..workers {
+        running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
+    }
+    let mut stopped_by = None;
+    while let Some(worker) = running.join_next().await {
+        let Ok(ends) = worker else {
+            stopped_by.get_or_insert(Failure::new(None, Kind::State, "carry out a folder: its task ended"));
+            continue;
+        };
+        for (path, folder) in ends {
+            match folder {
+                Ok(folder) => end.add(&folder),
+                Err(failure) if failure.scope() == crate::failure::Scope::Folder => {
+                    end.folders_failed.push((path, failure))
+                }
+                Err(failure) => prefer(&mut stopped_by, failure),
+            }
+        }
+    }
+    if !end.folders_failed.is_empty() {
+        end.ending = Ending::Exceptions;
+    }
+    stopped_by.map_or(Ok(()), Err)
+}
+
+/// A failure explains a stop; a stop explains nothing.
+fn prefer(known: &mut Option<Failure>, failure: Failure) {
+    match known {
+        Some(first) if first.kind != Kind::Stopped || failure.kind == Kind::Stopped => {}
+        _ => *known = Some(failure),
+    }
+}
+
+impl AccountEnd {
+    /// The end of an account whose task broke.
+    pub(super) fn broken(name: &str) -> Self {
+        let text = "carry out the account: the program is at fault; please report this with the log";
+        Self {
+            name: name.to_owned(),
+            ending: Ending::Failed,
+            failure: Some(Failure::new(None, Kind::State, text)),
+            folders_failed: Vec::new(),
+            fates: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+        }
+    }
+
+    fn add(&mut self, folder: &FolderEnd) {
+        folder.fates.iter().for_each(|(fate, count)| *self.fates.entry(*fate).or_default() += count);
+        folder.evidence.iter().for_each(|(evidence, count)| *self.evidence.entry(*evidence).or_default() += count);
+        if !folder.is_complete() {
+            self.ending = Ending::Exceptions;
+        }
+    }
+}
+
+type Worked = Vec<(String, Result<FolderEnd, Failure>)>;
+
+/// Takes folder after folder. A failure beyond one folder stops the account's other workers at their next safe point.
+async fn work(account: Arc<Account>, survey: Arc<Survey>, waiting: Arc<Mutex<VecDeque<FolderPair>>>) -> Worked {
+    let mut ends = Vec::new();
+    loop {
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(pair) = next else { return ends };
+        let path = pair.source.path.to_string();
+        let end = folder::run(&account, &survey, &pair).await;
+        match &end {
+            Ok(done) => {
+                account
+                    .events
+                    .send(Event::FolderDone {
+                        account: account.name.clone(),
+                        folder: path.clone(),
+                        fates: done.fates.clone(),
+                        evidence: done.evidence.clone(),
+                        unchanged: done.unchanged,
+                    })
+                    .await;
+            }
+            Err(failure) if failure.scope() == crate::failure::Scope::Folder => {
+                let (account_name, failure) = (account.name.clone(), failure.clone());
+                account.events.send(Event::FolderFailed { account: account_name, folder: path.clone(), failure }).await;
+            }
+            Err(_) => account.stop.cancel(),
+        }
+        let ended = end.is_err() && account.stop.is_cancelled();
+        ends.push((path, end));
+        if ended {
+            return ends;
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The copy pipeline of one folder: fetch, write down, append, write down. The four overlap; each message goes through them
+//! in this order.
+//!
+//! ```text
+//!   source ─fetch─▶ (bodies) ─intend: durable─▶ (outgoing) ─append─▶ target
+//!                                                              │
+//!                                  ledger ◀─landed─ (answers) ◀┘
+//! ```
+//!
+//! Invariant: nothing is appended before its intent is durable. What was appended and has no answer stays intended: the
+//! next pass looks for it.
+
+use super::account::Account;
+use super::event::Event;
+use super::pool::Lease;
+use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
+use crate::failure::{Failure, Kind, Scope};
+use crate::imap::{Answer, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target, Traits};
+use crate::mail::{
+    Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, SystemFlag, Uid, UidValidity, WireName,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Bodies that are whole and wait to be written down: one batch.
+const BODIES_MAX: usize = 128;
+/// Intents made durable together at the most.
+const BATCH_MAX: usize = 256;
+
+/// How a message goes out that was refused as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Dress {
+    /// Alone, asking first.
+    pub(super) careful: bool,
+    pub(super) without_keywords: bool,
+    pub(super) without_date: bool,
+}
+
+/// What a pipeline works on. UIDVALIDITYs are those under which both folders were opened.
+pub(super) struct Task<'a> {
+    pub(super) account: &'a Account,
+    pub(super) folder: FolderId,
+    /// For people.
+    pub(super) path: &'a str,
+    pub(super) source_validity: UidValidity,
+    pub(super) target_name: &'a WireName,
+    pub(super) target_validity: Option<UidValidity>,
+    /// Sound lower bound of new UIDs: UIDNEXT before the first append.
+    pub(super) floor: Option<(UidValidity, Uid)>,
+    pub(super) listing: &'a Listing,
+    /// A body above this many bytes is refused without being sent.
+    pub(super) append_limit: Option<u64>,
+}
+
+/// What a pipeline came to.
+#[derive(Default)]
+pub(super) struct Copied {
+    /// Acknowledged by the target.
+    pub(super) acknowledged: u64,
+    /// Refused for themselves, with the last words: to be tried otherwise, or listed.
+    pub(super) refused: BTreeMap<Uid, (Refusal, Subject)>,
+    /// FETCH of these was refused, or brought no body.
+    pub(super) unread: BTreeMap<Uid, Option<Refusal>>,
+    /// Messages that some server alters in silence: to be read back.
+    pub(super) risky: BTreeSet<Uid>,
+    /// Sent and not answered; they are written down as intended.
+    pub(super) unanswered: Vec<Uid>,
+    /// Why it ended before its end.
+    pub(super) failure: Option<Failure>,
+}
+
+/// What people know a message by.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Subject {
+    pub(super) subject: String,
+    pub(super) date: String,
+    pub(super) size: u64,
+}
+
+/// Copies `uids`, dressed as `dress` says. Gives the leases back where their connections can be used again.
+pub(super) async fn copy(
+    task: &Task<'_>,
+    uids: &[Uid],
+    dress: Dress,
+    source: Lease<Source>,
+    target: &mut Lease<Target>,
+) -> (Option<Lease<Source>>, Copied) {
+    let halt = task.account.stop.child_token();
+    let flight = Flight::default();
+    let (bodies, fetched) = mpsc::channel(BODIES_MAX);
+    let wanted: Vec<(Uid, u64)> =
+        uids.iter().map(|uid| (*uid, task.listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0))).collect();
+    let fetching = AbortOnDropHandle::new(tokio::spawn(fetch(
+        source,
+        wanted,
+        task.account.room.clone(),
+        task.account.source.brake.clone(),
+        bodies,
+    )));
+    let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
+    let (answers, answered) = mpsc::unbounded_channel();
+    let mut stage = Intending { task, dress, halt: &halt, flight: &flight, copied: Copied::default() };
+    let brake = task.account.target.brake.clone();
+    let append = async {
+        let ended = target.session.append(task.target_name, task.target_validity, &mut sending, &answers, &brake).await;
+        // Nobody sends any more: whoever still wants to must notice.
+        drop((sending, answers));
+        if ended.is_err() {
+            halt.cancel();
+        }
+        ended
+    };
+    let (intended, appended, recorded) =
+        tokio::join!(stage.run(fetched, outgoing), append, record(task, answered, &halt, &flight));
+    let mut copied = stage.copied;
+    let (lease, fetch_failure) = match fetching.await {
+        Ok((lease, Ok(refused))) => {
+            note_refused(&mut copied, refused);
+            (lease, None)
+        }
+        Ok((lease, Err(failure))) => (lease, Some(failure)),
+        Err(_) => (None, Some(Failure::new(Side::Source, Kind::Lost, "fetch messages: the task ended"))),
+    };
+    let Recorded { acknowledged, refused, failure } = recorded;
+    copied.acknowledged = acknowledged;
+    copied.refused.extend(refused);
+    copied.unanswered = flight.lock().keys().copied().collect();
+    let append_failure = appended.err().map(|error| error.failure(Side::Target));
+    // The target's own words come before what followed from them.
+    copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure);
+    (lease.filter(|lease| lease.session.is_usable()), copied)
+}
+
+/// What is between the second stage and its answer: no more than the window and the channels hold.
+#[derive(Default)]
+struct Flight(Mutex<BTreeMap<Uid, Subject>>);
+
+impl Flight {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Subject>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Fetching = (Option<Lease<Source>>, Result<Vec<RefusedFetch>, Failure>);
+
+async fn fetch(
+    mut source: Lease<Source>,
+    wanted: Vec<(Uid, u64)>,
+    room: crate::imap::BodyRoom,
+    brake: super::pool::PoolBrake,
+    bodies: mpsc::Sender<Fetched>,
+) -> Fetching {
+    match source.session.fetch_bodies(&wanted, &room, &brake, &bodies).await {
+        Ok(refused) => (Some(source), Ok(refused)),
+        Err(error) => (None, Err(error.failure(Side::Source))),
+    }
+}
+
+fn note_refused(copied: &mut Copied, refused: Vec<RefusedFetch>) {
+    for (uids, refusal) in refused {
+        for uid in uids {
+            copied.unread.insert(uid, Some(refusal.clone()));
+        }
+    }
+}
+
+/// The second stage: what has come is written down, then goes out.
+struct Intending<'a> {
+    task: &'a Task<'a>,
+    dress: Dress,
+    halt: &'a CancellationToken,
+    flight: &'a Flight,
+    copied: Copied,
+}
+
+impl Intending<'_> {
+    async fn run(
+        &mut self,
+        mut fetched: mpsc::Receiver<Fetched>,
+        outgoing: mpsc::Sender<Outgoing>,
+    ) -> Result<(), Failure> {
+        let mut batch = Vec::new();
+        loop {
+            let count = tokio::select! {
+                biased;
+                () = self.halt.cancelled() => return Ok(()),
+                count = fetched.recv_many(&mut batch, BATCH_MAX) => count,
+            };
+            if count == 0 {
+                return Ok(());
+            }
+            let (records, ready) = self.prepare(std::mem::take(&mut batch));
+            let ledger = &self.task.account.ledger;
+            ledger.intend(self.task.folder, self.task.source_validity, records).await?;
+            for (message, subject) in ready {
+                self.flight.lock().insert(message.source_uid, subject);
+                if outgoing.send(message).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, batch: Vec<Fetched>) -> (Vec<Record>, Vec<(Outgoing, Subject)>) {
+        let (mut records, mut ready) = (Vec::new(), Vec::new());
+        for Fetched { uid, body } in batch {
+            let Some(body) = body else {
+                self.copied.unread.insert(uid, None);
+                continue;
+            };
+            let subject =
+                Subject { subject: body.subject().to_owned(), date: body.date().to_owned(), size: body.length() };
+            if let Some(limit) = self.task.append_limit.filter(|limit| body.length() > *limit) {
+                let words = format!("[TOOBIG] the target takes {limit} bytes at most");
+                self.copied.refused.insert(uid, (said_by_us(words), subject));
+                continue;
+            }
+            if body.traits() != Traits::default() {
+                self.copied.risky.insert(uid);
+            }
+            let (flags, date) = self.outside(uid);
+            records.push(Record {
+                source_uid: uid,
+                stage: Stage::Intended,
+                target: None,
+                floor: self.task.floor,
+                size: body.length(),
+                digest: Some(body.digest()),
+                header: body.header(),
+                date: self.task.listing.get(uid).and_then(|entry| entry.date),
+                flags: flags.clone(),
+                evidence: Evidence::None,
+            });
+            ready.push((Outgoing { source_uid: uid, flags, date, body, careful: self.dress.careful }, subject));
+        }
+        (records, ready)
+    }
+
+    /// Gives flags and date as they are sent.
+    fn outside(&self, uid: Uid) -> (Flags, Option<InternalDate>) {
+        let entry = self.task.listing.get(uid);
+        let mut flags = entry.map(|entry| entry.flags.clone()).unwrap_or_default();
+        if !self.task.account.deleted {
+            flags = flags.without_system(SystemFlag::Deleted);
+        }
+        if self.dress.without_keywords {
+            flags =
+                SystemFlag::ALL.into_iter().filter(|flag| flags.has(*flag)).fold(Flags::default(), |mut kept, flag| {
+                    kept.insert(flag);
+                    kept
+                });
+        }
+        (flags, entry.and_then(|entry| entry.date).filter(|_| !self.dress.without_date))
+    }
+}
+
+fn said_by_us(words: String) -> Refusal {
+    Refusal { phase: crate::provider::Phase::Append, status: crate::provider::Status::No, words: words.into_bytes() }
+}
+
+/// What the last stage came to.
+#[derive(Default)]
+struct Recorded {
+    acknowledged: u64,
+    refused: BTreeMap<Uid, (Refusal, Subject)>,
+    failure: Option<Failure>,
+}
+
+/// The last stage: answers are written down. A refusal that is not the message's own stops the pipeline.
+async fn record(
+    task: &Task<'_>,
+    mut answers: mpsc::UnboundedReceiver<Answer>,
+    halt: &CancellationToken,
+    flight: &Flight,
+) -> Recorded {
+    let mut recorded = Recorded::default();
+    let mut batch = Vec::new();
+    while answers.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let (mut landed, mut refused) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
+        for Answer { source_uid, outcome } in batch.drain(..) {
+            let subject = flight.lock().remove(&source_uid).unwrap_or_default();
+            match outcome {
+                Ok(appended) => {
+                    bytes += subject.size;
+                    landed.push((source_uid, Landed::Acknowledged(appended)));
+                }
+                Err(refusal) => refused.push((source_uid, refusal, subject)),
+            }
+        }
+        let ledger = &task.account.ledger;
+        let messages = landed.len() as u64;
+        recorded.acknowledged += messages;
+        let written = async {
+            ledger.landed(task.folder, task.source_validity, landed).await?;
+            // A tagged NO says that nothing was stored.
+            ledger.retract(task.folder, task.source_validity, refused.iter().map(|(uid, ..)| *uid).collect()).await
+        };
+        if let Err(error) = written.await {
+            recorded.failure.get_or_insert(error.into());
+            halt.cancel();
+        }
+        for (uid, refusal, subject) in refused {
+            let failure =
+                crate::imap::ImapError::refused(format!("append message {uid}"), refusal.clone()).failure(Side::Target);
+            if failure.scope() == Scope::Message {
+                recorded.refused.insert(uid, (refusal, subject));
+            } else {
+                recorded.failure.get_or_insert(failure);
+                halt.cancel();
+            }
+        }
+        if messages > 0 {
+            let (account, folder) = (task.account.name.clone(), task.path.to_owned());
+            task.account.events.send(Event::Copied { account, folder, messages, bytes }).await;
+        }
+    }
+    recorded
+}
+
+/// Writes down what will not arrive, and tells it.
+pub(super) async fn settle_failed(
+    task: &Task<'_>,
+    failed: Vec<(Uid, Ending, Kind, String, Subject)>,
+) -> Result<(), Failure> {
+    let mut settlements = Vec::new();
+    for (uid, fate, kind, words, subject) in failed {
+        let entry = task.listing.get(uid);
+        let size = if subject.size > 0 { subject.size } else { entry.and_then(|entry| entry.size).unwrap_or(0) };
+        task.account
+            .events
+            .send(Event::MessageFailed {
+                account: task.account.name.clone(),
+                folder: task.path.to_owned(),
+                uid: uid.value(),
+                fate: Fate::from(fate),
+                subject: subject.subject.clone(),
+                size,
+                words: words.clone(),
+            })
+            .await;
+        let kind =
+            serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default();
+        let (subject, date_header) = (subject.subject, subject.date);
+        let trouble = Some(Trouble { kind, words, subject, date_header, size });
+        settlements.push(Settlement { source_uid: uid, fate, size, date: entry.and_then(|entry| entry.date), trouble });
+    }
+    Ok(task.account.ledger.settle(task.folder, task.source_validity, settlements).await?)
+}
+
+/// Writes down that a message arrived without something, and tells it.
+pub(super) async fn note_change(task: &Task<'_>, uid: Uid, kind: LossKind, what: String) -> Result<(), Failure> {
+    task.account.ledger.note_loss(task.folder, task.source_validity, uid, kind, &what).await?;
+    let (account, folder) = (task.account.name.clone(), task.path.to_owned());
+    task.account.events.send(Event::MessageChanged { account, folder, uid: uid.value(), what }).await;
+    Ok(())
+}

@@ -1,0 +1,629 @@
+//! One folder: passes until one comes to its end. A pass begins by looking at both sides, so it can begin anywhere: after a
+//! kill, after a lost connection, after nothing at all.
+
+use super::account::{Account, Survey};
+use super::copy::{self, Copied, Dress, Task};
+use super::event::Event;
+use super::pool::Lease;
+use super::{prove, reconcile};
+use crate::checkpoint::{Ending, FolderRow, LossKind, Watermark};
+use crate::failure::{Failure, Kind, Remedy, Scope};
+use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
+use crate::mail::{Evidence, Fate, FolderState, Listing, Side, Uid, UidValidity, WireName};
+use crate::pace::Backoff;
+use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Records read from the ledger at once.
+pub(super) const WINDOW: usize = 4096;
+/// How often the connection may break over one message sent alone before it counts as refused.
+const STRIKES_MAX: u32 = 2;
+
+/// What a folder came to. Fates add up to the number of source messages.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FolderEnd {
+    pub(super) fates: BTreeMap<Fate, u64>,
+    pub(super) evidence: BTreeMap<Evidence, u64>,
+    /// Both sides were as remembered: nothing was looked at.
+    pub(super) unchanged: bool,
+}
+
+impl FolderEnd {
+    /// Says whether every source message is on the target and that was read back.
+    pub(super) fn is_complete(&self) -> bool {
+        let there = |fate: &Fate| matches!(fate, Fate::Copied | Fate::Adopted | Fate::Excluded);
+        let proven = |evidence: &Evidence| matches!(evidence, Evidence::MetadataEqual | Evidence::BytesEqual);
+        self.fates.iter().all(|(fate, count)| *count == 0 || there(fate))
+            && self.evidence.iter().all(|(evidence, count)| *count == 0 || proven(evidence))
+    }
+}
+
+/// What is carried from one pass over a folder to the next.
+#[derive(Default)]
+struct Memory {
+    /// Passes in a row that broke without getting anything done.
+    fruitless: u32,
+    /// How often the connection broke while a message was under way alone.
+    strikes: BTreeMap<Uid, u32>,
+}
+
+/// Runs passes until one ends.
+pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderEnd, Failure> {
+    let target_name = match &pair.existing {
+        Some(folder) => folder.name.clone(),
+        None => survey.target_namespace.wire_name(&pair.target),
+    };
+    let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+    if let Some(end) = unchanged(account, survey, pair, &row).await? {
+        return Ok(end);
+    }
+    let mut memory = Memory::default();
+    let mut backoff = Backoff::default();
+    let mut trouble: Option<Instant> = None;
+    loop {
+        if account.stop.is_cancelled() {
+            return Err(Failure::new(None, Kind::Stopped, "go on: asked to stop"));
+        }
+        let mut pass =
+            Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
+        let failure = match pass.run().await {
+            Ok(end) => return Ok(end),
+            Err(failure) => failure,
+        };
+        if pass.advanced {
+            memory.fruitless = 0;
+            trouble = None;
+            backoff.reset();
+        } else {
+            memory.fruitless += 1;
+        }
+        match failure.remedy() {
+            _ if account.stop.is_cancelled() => return Err(failure),
+            Remedy::Ask | Remedy::Skip => return Err(failure),
+            Remedy::Again | Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect | Remedy::Refresh => {}
+        }
+        let since = trouble.get_or_insert_with(Instant::now).elapsed();
+        let proposed = failure.wait.or_else(|| backoff.next()).unwrap_or(Duration::from_secs(1));
+        let Some(delay) = account.patience.decide(since, true, proposed) else { return Err(failure) };
+        match failure.side {
+            Some(Side::Target) => account.target.wait(delay, &failure).await?,
+            _ => account.source.wait(delay, &failure).await?,
+        }
+    }
+}
+
+/// Finds out whether anything can have changed since the last pass that ended clean; if not, gives what is known.
+async fn unchanged(
+    account: &Account,
+    survey: &Survey,
+    pair: &FolderPair,
+    row: &FolderRow,
+) -> Result<Option<FolderEnd>, Failure> {
+    let Some(remembered) = row.remembered.filter(|_| !account.mode.retry && !account.mode.restore) else {
+        return Ok(None);
+    };
+    // Without a modification sequence a change of flags would not be seen.
+    if remembered.source.highest_modseq.is_none() {
+        return Ok(None);
+    }
+    let known = |folder: &crate::mail::Folder| folder.state;
+    let target = survey.target_folders.iter().find(|folder| folder.path == pair.target);
+    let source_state = match known(&pair.source) {
+        Some(state) => state,
+        None => {
+            let mut lease = account.source.take().await?;
+            let Ok(state) = lease.session.status(&pair.source.name).await else { return Ok(None) };
+            account.source.keep(lease);
+            state
+        }
+    };
+    let target_state = match target {
+        Some(folder) => match known(folder) {
+            Some(state) => state,
+            None => {
+                let mut lease = account.target.take().await?;
+                let Ok(state) = lease.session.status(&folder.name).await else { return Ok(None) };
+                account.target.keep(lease);
+                state
+            }
+        },
+        None => return Ok(None),
+    };
+    let subscribed = target.is_some_and(|folder| folder.subscribed || !pair.source.subscribed);
+    if source_state != remembered.source || target_state != remembered.target || !subscribed {
+        return Ok(None);
+    }
+    let folders = account.ledger.folders(account.id).await?;
+    let Some(summary) = folders.into_iter().find(|folder| folder.id == row.id) else { return Ok(None) };
+    let fates: BTreeMap<Fate, u64> = summary
+        .totals
+        .fates
+        .iter()
+        .map(|(fate, count)| (*fate, count.messages))
+        .filter(|(fate, _)| *fate != Fate::Gone)
+        .collect();
+    let evidence = summary.totals.evidence.iter().map(|(evidence, count)| (*evidence, count.messages)).collect();
+    // Records of messages that left the source since would be counted too: then the folder is looked at.
+    let sum: u64 = fates.values().sum();
+    Ok((sum == u64::from(source_state.messages)).then_some(FolderEnd { fates, evidence, unchanged: true }))
+}
+
+struct Pass<'a> {
+    account: &'a Account,
+    pair: &'a FolderPair,
+    target_name: &'a WireName,
+    row: &'a FolderRow,
+    memory: &'a mut Memory,
+    /// Something was got done that a further pass will not have to do.
+    advanced: bool,
+}
+
+/// Both folders, opened and listed.
+pub(super) struct Both {
+    pub(super) source: Lease<Source>,
+    pub(super) target: Lease<Target>,
+    pub(super) source_state: FolderState,
+    pub(super) source_validity: UidValidity,
+    pub(super) target_opened: Opened,
+    pub(super) source_listing: Listing,
+    pub(super) target_listing: Listing,
+}
+
+impl Both {
+    /// UIDNEXT before anything was appended, under the UIDVALIDITY it belongs to.
+    fn floor(&self) -> Option<(UidValidity, Uid)> {
+        let state = self.target_opened.state;
+        Some((state.uid_validity?, state.uid_next?))
+    }
+}
+
+fn on_source(error: ImapError) -> Failure {
+    error.failure(Side::Source)
+}
+
+fn on_target(error: ImapError) -> Failure {
+    error.failure(Side::Target)
+}
+
+/// Lists what the open folder holds below the UIDNEXT it was opened with.
+pub(super) async fn list<E: crate::imap::End>(
+    session: &mut crate::imap::Session<E>,
+    first: Uid,
+    state: FolderState,
+) -> Result<Listing, ImapError> {
+    if state.messages == 0 {
+        return Ok(Listing::default());
+    }
+    let last = match state.uid_next {
+        Some(next) => Uid::new(next.value() - 1),
+        None => Uid::new(u32::MAX),
+    };
+    match last {
+        Some(last) => session.listing(first, last, state.messages).await,
+        None => Ok(Listing::default()),
+    }
+}
+
+impl Pass<'_> {
+    async fn run(&mut self) -> Result<FolderEnd, Failure> {
+        let mut both = match self.open().await {
+            Err(failure) if failure.scope() == Scope::Folder && failure.side == Some(Side::Target) => {
+                return self.refuse_all(failure).await;
+            }
+            other => other?,
+        };
+        let plan = self.sort(&both).await?;
+        let reconciled = reconcile::reconcile(self.account, self.row.id, self.target_name, &mut both, &plan).await?;
+        self.advanced |= reconciled.found > 0;
+        let path = self.pair.source.path.to_string();
+        let mut uids = reconciled.to_copy;
+        self.order(&mut uids, &both.source_listing);
+        self.tell_plan(&path, &uids, &both.source_listing).await;
+        let floor = both.floor();
+        let Both { source, mut target, source_validity, source_listing, target_opened, .. } = both;
+        let task = Task {
+            account: self.account,
+            folder: self.row.id,
+            path: &path,
+            source_validity,
+            target_name: self.target_name,
+            target_validity: target_opened.state.uid_validity,
+            floor,
+            listing: &source_listing,
+            append_limit: target.session.capabilities().append_limit(),
+        };
+        let (source, risky) = self.copy_all(&task, &uids, source, &mut target).await?;
+        let source_state = both.source_state;
+        if let Some(source) = source {
+            self.account.source.keep(source);
+        }
+        self.change_flags(&task, &plan, &mut target).await?;
+        let from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
+        let (end, target_state) = prove::prove(&task, target, from, &both.target_listing, &risky, &uids).await?;
+        self.remember(source_state, target_state, &source_listing, &end).await?;
+        Ok(end)
+    }
+
+    /// Opens and lists the source, then the target, which is made where it is missing.
+    async fn open(&mut self) -> Result<Both, Failure> {
+        let (source, source_state, source_validity, source_listing) = self.open_source().await?;
+        let mut target = self.account.target.take().await?;
+        let target_opened = self.open_target(&mut target).await?;
+        let target_listing = list(&mut target.session, Uid::FIRST, target_opened.state).await.map_err(on_target)?;
+        Ok(Both { source, target, source_state, source_validity, target_opened, source_listing, target_listing })
+    }
+
+    async fn open_source(&self) -> Result<(Lease<Source>, FolderState, UidValidity, Listing), Failure> {
+        let mut source = self.account.source.take().await?;
+        let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+        let no_uids = || {
+            let text = format!("open folder \"{}\": the source gives it no lasting UIDs", self.pair.source.path);
+            Failure::new(Side::Source, Kind::FolderRefused, text)
+        };
+        let source_validity = opened.state.uid_validity.filter(|_| !opened.uid_not_sticky).ok_or_else(no_uids)?;
+        let source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
+        Ok((source, opened.state, source_validity, source_listing))
+    }
+
+    async fn open_target(&self, target: &mut Lease<Target>) -> Result<Opened, Failure> {
+        let existing = self.pair.existing.as_ref().filter(|folder| folder.selectable);
+        if existing.is_none() {
+            match target.session.examine(self.target_name).await {
+                Ok(opened) => {
+                    self.subscribe(target).await?;
+                    return Ok(opened);
+                }
+                Err(error) if error.is_refusal() => {}
+                Err(error) => return Err(on_target(error)),
+            }
+            target.session.create(self.target_name, self.pair.role).await.map_err(on_target)?;
+        }
+        if existing.is_none_or(|folder| !folder.subscribed) {
+            self.subscribe(target).await?;
+        }
+        target.session.examine(self.target_name).await.map_err(on_target)
+    }
+
+    async fn subscribe(&self, target: &mut Lease<Target>) -> Result<(), Failure> {
+        if !self.pair.source.subscribed {
+            return Ok(());
+        }
+        match target.session.subscribe(self.target_name).await {
+            Err(error) if !error.is_refusal() => Err(on_target(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The target will not have the folder: each of its messages is listed with the target's words.
+    async fn refuse_all(&self, failure: Failure) -> Result<FolderEnd, Failure> {
+        let account = self.account;
+        let mut source = account.source.take().await?;
+        let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+        let listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
+        account.source.keep(source);
+        let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
+        let path = self.pair.source.path.to_string();
+        let task = Task {
+            account,
+            folder: self.row.id,
+            path: &path,
+            source_validity,
+            target_name: self.target_name,
+            target_validity: None,
+            floor: None,
+            listing: &listing,
+            append_limit: None,
+        };
+        for window in listing.uids().chunks(WINDOW) {
+            let refused = window
+                .iter()
+                .map(|uid| (*uid, Ending::Refused, failure.kind, failure.text.clone(), copy::Subject::default()));
+            copy::settle_failed(&task, refused.collect()).await?;
+        }
+        Err(failure)
+    }
+
+    async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {
+        let account = self.account;
+        let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
+            .retrying(account.mode.retry)
+            .restoring(account.mode.restore)
+            .with_deleted(account.deleted);
+        let mut from = Some(Uid::FIRST);
+        while let Some(first) = from {
+            let records = account.ledger.records(self.row.id, both.source_validity, first, WINDOW).await?;
+            sorter.records(&records);
+            from = match records.last() {
+                Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
+                _ => None,
+            };
+        }
+        Ok(sorter.finish())
+    }
+
+    fn order(&self, uids: &mut [Uid], listing: &Listing) {
+        match self.account.order {
+            Order::Oldest => uids.sort_unstable(),
+            Order::Newest => {
+                let instant = |uid: &Uid| listing.get(*uid).and_then(|entry| entry.date).map(|date| date.unix());
+                uids.sort_by_cached_key(|uid| std::cmp::Reverse((instant(uid), *uid)));
+            }
+        }
+    }
+
+    async fn tell_plan(&self, path: &str, uids: &[Uid], listing: &Listing) {
+        let bytes = uids.iter().filter_map(|uid| listing.get(*uid)?.size).sum();
+        self.account
+            .events
+            .send(Event::FolderPlanned {
+                account: self.account.name.clone(),
+                folder: path.to_owned(),
+                messages: listing.len() as u64,
+                to_copy: uids.len() as u64,
+                bytes,
+            })
+            .await;
+    }
+
+    /// Copies, then tries those that were refused once more, each alone and otherwise dressed.
+    async fn copy_all(
+        &mut self,
+        task: &Task<'_>,
+        uids: &[Uid],
+        source: Lease<Source>,
+        target: &mut Lease<Target>,
+    ) -> Result<(Option<Lease<Source>>, std::collections::BTreeSet<Uid>), Failure> {
+        if uids.is_empty() {
+            return Ok((Some(source), std::collections::BTreeSet::new()));
+        }
+        // A connection that keeps breaking is broken by some message: sent alone, it shows itself.
+        let careful = self.memory.fruitless >= STRIKES_MAX;
+        let (struck, uids): (Vec<Uid>, Vec<Uid>) =
+            uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| *strikes >= STRIKES_MAX));
+        let words = "the connection breaks whenever this message is sent".to_owned();
+        let struck =
+            struck.into_iter().map(|uid| (uid, Ending::Refused, Kind::Lost, words.clone(), copy::Subject::default()));
+        copy::settle_failed(task, struck.collect()).await?;
+        let (mut source, mut copied) =
+            copy::copy(task, &uids, Dress { careful, ..Dress::default() }, source, target).await;
+        self.advanced |= copied.acknowledged > 0;
+        self.strike(careful, &copied);
+        if let Some(failure) = copied.failure.take() {
+            return Err(failure);
+        }
+        self.stopped()?;
+        for uid in std::mem::take(&mut copied.unread).into_keys() {
+            source = self.read_again(task, uid, source, target).await?;
+        }
+        for (uid, refused) in std::mem::take(&mut copied.refused) {
+            source = self.try_otherwise(task, uid, refused, source, target).await?;
+        }
+        Ok((source, copied.risky))
+    }
+
+    fn stopped(&self) -> Result<(), Failure> {
+        match self.account.stop.is_cancelled() {
+            true => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
+            false => Ok(()),
+        }
+    }
+
+    fn strike(&mut self, careful: bool, copied: &Copied) {
+        let broke = copied.failure.as_ref().is_some_and(|failure| failure.side == Some(Side::Target));
+        if careful && broke {
+            for uid in &copied.unanswered {
+                *self.memory.strikes.entry(*uid).or_default() += 1;
+            }
+        }
+    }
+
+    async fn source_again(&self, source: Option<Lease<Source>>) -> Result<Lease<Source>, Failure> {
+        if let Some(source) = source {
+            return Ok(source);
+        }
+        let mut source = self.account.source.take().await?;
+        source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+        Ok(source)
+    }
+
+    /// Fetches one message alone that did not come in company.
+    async fn read_again(
+        &mut self,
+        task: &Task<'_>,
+        uid: Uid,
+        source: Option<Lease<Source>>,
+        target: &mut Lease<Target>,
+    ) -> Result<Option<Lease<Source>>, Failure> {
+        let mut source = self.source_again(source).await?;
+        let listed = source.session.listing(uid, uid, 1).await.map_err(on_source)?;
+        if listed.is_empty() {
+            let gone = (
+                uid,
+                Ending::Gone,
+                Kind::MessageUnreadable,
+                "it has left the source".to_owned(),
+                copy::Subject::default(),
+            );
+            copy::settle_failed(task, vec![gone]).await?;
+            return Ok(Some(source));
+        }
+        let (source, mut copied) = copy::copy(task, &[uid], Dress::default(), source, target).await;
+        if let Some(failure) = copied.failure.take() {
+            return Err(failure);
+        }
+        if let Some((uid, refusal)) = copied.unread.pop_first() {
+            let words = refusal.map_or_else(|| "the source gives no body for it".to_owned(), |refusal| refusal.text());
+            let unreadable = (uid, Ending::Unreadable, Kind::MessageUnreadable, words, copy::Subject::default());
+            copy::settle_failed(task, vec![unreadable]).await?;
+        }
+        match copied.refused.pop_first() {
+            Some((uid, refused)) => self.try_otherwise(task, uid, refused, source, target).await,
+            None => Ok(source),
+        }
+    }
+
+    /// Sends one refused message alone: as it is, then without what a target may not take; then lists it.
+    async fn try_otherwise(
+        &mut self,
+        task: &Task<'_>,
+        uid: Uid,
+        refused: (crate::imap::Refusal, copy::Subject),
+        mut source: Option<Lease<Source>>,
+        target: &mut Lease<Target>,
+    ) -> Result<Option<Lease<Source>>, Failure> {
+        let (mut refusal, mut subject) = refused;
+        let too_big = task.append_limit.is_some_and(|limit| subject.size > limit);
+        let attempts = if too_big { Vec::new() } else { dresses(task, uid) };
+        for dress in attempts {
+            let lease = self.source_again(source.take()).await?;
+            let (lease, mut copied) = copy::copy(task, &[uid], dress, lease, target).await;
+            source = lease;
+            if let Some(failure) = copied.failure.take() {
+                return Err(failure);
+            }
+            match copied.refused.pop_first() {
+                Some((_, again)) => (refusal, subject) = again,
+                None if copied.acknowledged > 0 => {
+                    self.advanced = true;
+                    note_dress(task, uid, dress, &refusal).await?;
+                    return Ok(source);
+                }
+                None => return Ok(source),
+            }
+        }
+        let refused = (uid, Ending::Refused, refusal.verdict().kind, refusal.text(), subject);
+        copy::settle_failed(task, vec![refused]).await?;
+        Ok(source)
+    }
+
+    async fn change_flags(
+        &self,
+        task: &Task<'_>,
+        plan: &FolderPlan,
+        target: &mut Lease<Target>,
+    ) -> Result<(), Failure> {
+        let changes = &plan.flags;
+        if changes.rebase.is_empty() {
+            return Ok(());
+        }
+        if !changes.add.is_empty() || !changes.remove.is_empty() {
+            target.session.select(task.target_name).await.map_err(on_target)?;
+            let add = changes.add.iter().map(|(flags, uids)| (FlagChange::Add, flags, uids));
+            let remove = changes.remove.iter().map(|(flags, uids)| (FlagChange::Remove, flags, uids));
+            for (change, flags, uids) in add.chain(remove) {
+                match target.session.store(uids, change, flags).await {
+                    // A flag that is refused costs the flag: it enters the base, or every run would try it again.
+                    Err(error) if error.is_refusal() => {}
+                    other => other.map_err(on_target)?,
+                }
+            }
+        }
+        Ok(self.account.ledger.rebase(task.folder, task.source_validity, changes.rebase.clone()).await?)
+    }
+
+    /// Remembers both sides as they are, where every message has its fate.
+    async fn remember(
+        &self,
+        source: FolderState,
+        target: Option<FolderState>,
+        listing: &Listing,
+        end: &FolderEnd,
+    ) -> Result<(), Failure> {
+        let settled: u64 = end.fates.values().sum();
+        let clean =
+            settled == listing.len() as u64 && end.evidence.get(&Evidence::None).is_none_or(|count| *count == 0);
+        // EXAMINE told the source's state; STATUS may know a modification sequence that EXAMINE does not.
+        let watermark = target.filter(|_| clean).map(|target| Watermark { source, target });
+        Ok(self.account.ledger.set_watermark(self.row.id, watermark).await?)
+    }
+}
+
+/// What a run would do in a folder.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FolderLook {
+    pub(super) messages: u64,
+    pub(super) to_copy: u64,
+    pub(super) bytes: u64,
+    pub(super) settled: u64,
+    pub(super) matched: u64,
+    pub(super) removed: u64,
+    pub(super) flags: u64,
+}
+
+/// Looks at both sides of a folder and plans, and does nothing.
+pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderLook, Failure> {
+    let target_name = match &pair.existing {
+        Some(folder) => folder.name.clone(),
+        None => survey.target_namespace.wire_name(&pair.target),
+    };
+    let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+    let mut memory = Memory::default();
+    let pass = Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
+    let (source, source_state, source_validity, source_listing) = pass.open_source().await?;
+    let mut target = account.target.take().await?;
+    let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {
+        Some(_) => {
+            let opened = target.session.examine(&target_name).await.map_err(on_target)?;
+            let listing = list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?;
+            (opened, listing)
+        }
+        None => (Opened { state: FolderState::default(), permanent: None, uid_not_sticky: false }, Listing::default()),
+    };
+    let mut both =
+        Both { source, target, source_state, source_validity, target_opened, source_listing, target_listing };
+    let plan = pass.sort(&both).await?;
+    let matched = reconcile::match_once(account, row.id, &mut both, &plan).await?;
+    let to_copy: Vec<Uid> = matched.absent.iter().map(|(uid, _)| *uid).collect();
+    let size = |uid: &Uid| both.source_listing.get(*uid).and_then(|entry| entry.size);
+    let look = FolderLook {
+        messages: both.source_listing.len() as u64,
+        to_copy: to_copy.len() as u64,
+        bytes: to_copy.iter().filter_map(size).sum(),
+        settled: plan.settled.values().sum::<u64>() - plan.removed.len() as u64,
+        matched: matched.found.len() as u64,
+        removed: plan.removed.len() as u64,
+        flags: plan.flags.rebase.len() as u64,
+    };
+    account.source.keep(both.source);
+    account.target.keep(both.target);
+    Ok(look)
+}
+
+/// The ways in which a refused message is tried, the most faithful first.
+fn dresses(task: &Task<'_>, uid: Uid) -> Vec<Dress> {
+    let entry = task.listing.get(uid);
+    let keywords = entry.is_some_and(|entry| entry.flags.keywords().next().is_some());
+    // Before 1970 and after 2037 some servers know no time.
+    let odd_date = entry.and_then(|entry| entry.date).is_some_and(|date| !(0..2_145_916_800).contains(&date.unix()));
+    let dress = |without_keywords, without_date| Dress { careful: true, without_keywords, without_date };
+    let mut all = vec![dress(false, false)];
+    if keywords {
+        all.push(dress(true, false));
+    }
+    if odd_date {
+        all.push(dress(false, true));
+    }
+    if keywords && odd_date {
+        all.push(dress(true, true));
+    }
+    all
+}
+
+async fn note_dress(task: &Task<'_>, uid: Uid, dress: Dress, refusal: &crate::imap::Refusal) -> Result<(), Failure> {
+    let entry = task.listing.get(uid);
+    if dress.without_keywords {
+        let keywords: Vec<&str> =
+            entry.iter().flat_map(|entry| entry.flags.keywords()).map(|keyword| keyword.as_str()).collect();
+        let what = format!("keywords refused by the target ({}): {}", refusal.text(), keywords.join(" "));
+        copy::note_change(task, uid, LossKind::Keyword, what).await?;
+    }
+    if dress.without_date
+        && let Some(date) = entry.and_then(|entry| entry.date)
+    {
+        let what = format!("date refused by the target ({}): {date}", refusal.text());
+        copy::note_change(task, uid, LossKind::Date, what).await?;
+    }
+    Ok(())
+}
