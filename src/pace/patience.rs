@@ -121,8 +121,7 @@ mod tests {
 
     #[test]
     fn no_number_of_tries_is_too_many() {
-        let mut backoff = Backoff::default();
-        backoff.attempt = u32::MAX;
+        let mut backoff = Backoff { attempt: u32::MAX, ..Backoff::default() };
         assert!(backoff.next().unwrap() <= SECOND * 300);
         assert!(Backoff::new(Duration::MAX, Duration::MAX, 1e300).take(3).count() == 3);
     }
