@@ -52,6 +52,11 @@ impl Place {
         Ok(Self { directory, file })
     }
 
+    /// Gives the ledger's file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Gives the directory of the lock files.
     pub(super) fn locks(&self) -> PathBuf {
         self.directory.join("locks")
@@ -77,7 +82,7 @@ impl Place {
         }
         self.check_begin()?;
         self.tighten().map_err(|error| self.failed(error))?;
-        let unclean = self.beside("-wal").metadata().is_ok_and(|log| log.len() > 0);
+        let unclean = self.has_log();
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         self.check_format(&connection)?;
         self.set_up(&mut connection, unclean).map_err(|fault| self.fault(fault))?;
@@ -137,20 +142,42 @@ impl Place {
         }
     }
 
-    /// Looks at the first bytes, before SQLite does anything with the file.
+    /// Looks at the file before SQLite does anything with it, also for a cut: SQLite itself notices that only when it
+    /// needs a page that is not there.
     fn check_begin(&self) -> Result<(), LedgerError> {
-        let path = self.file.clone();
-        let mut begin = [0; 16];
-        let file = std::fs::File::open(&self.file).map_err(|error| self.failed(error))?;
-        let read = file.take(16).read_exact(&mut begin);
-        match read {
-            Ok(()) if begin == *MAGIC => Ok(()),
-            Ok(()) => Err(LedgerError::Foreign { path, why: "it is no SQLite database".to_owned() }),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(LedgerError::Damaged { path, why: "it is cut short".to_owned() })
+        let damaged = |why| LedgerError::Damaged { path: self.file.clone(), why };
+        let mut why = String::new();
+        // Twice: while another process folds its log into the file, and before it removes the log, the first look may
+        // see an old length.
+        for _ in 0..2 {
+            let (begin, length) = self.look().map_err(|error| self.failed(error))?;
+            if !begin.starts_with(&MAGIC[..MAGIC.len().min(begin.len())]) {
+                return Err(LedgerError::Foreign {
+                    path: self.file.clone(),
+                    why: "it is no SQLite database".to_owned(),
+                });
             }
-            Err(error) => Err(self.failed(error)),
+            let Ok(header) = <[u8; 100]>::try_from(begin) else { return Err(damaged("it is cut short".to_owned())) };
+            let wanted = promised_length(&header);
+            if length >= wanted || self.has_log() {
+                return Ok(());
+            }
+            why = format!("it is cut short: {length} of {wanted} bytes");
         }
+        Err(damaged(why))
+    }
+
+    /// Gives the first bytes, 100 at most, and the length.
+    fn look(&self) -> io::Result<(Vec<u8>, u64)> {
+        let file = std::fs::File::open(&self.file)?;
+        let mut begin = Vec::new();
+        (&file).take(100).read_to_end(&mut begin)?;
+        Ok((begin, file.metadata()?.len()))
+    }
+
+    /// Says whether there are commits that are not in the file yet: somebody is at work, or ended in the middle.
+    fn has_log(&self) -> bool {
+        self.beside("-wal").metadata().is_ok_and(|log| log.len() > 0)
     }
 
     /// Sees that it is a ledger and of a format we know; gives the format.
@@ -179,7 +206,6 @@ impl Place {
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        self.check_length(connection, unclean)?;
         if unclean {
             // Reads the whole file: only worth it where something ended in the middle.
             let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -188,18 +214,6 @@ impl Place {
             }
         }
         schema::migrate(connection, schema::STEPS)
-    }
-
-    /// Finds a file that was cut off: SQLite itself notices only when it needs a page that is not there.
-    fn check_length(&self, connection: &Connection, unclean: bool) -> Result<(), Fault> {
-        let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-        let page: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let length = self.file.metadata().map_err(|error| self.failed(error))?.len();
-        if !unclean && length < pages.saturating_mul(page) {
-            let why = format!("it is cut short: {length} of {} bytes", pages.saturating_mul(page));
-            return Err(LedgerError::Damaged { path: self.file.clone(), why }.into());
-        }
-        Ok(())
     }
 
     /// Takes the file and its companions away from everybody else; SQLite gives new companions the file's mode.
@@ -223,6 +237,18 @@ impl Place {
 
 fn in_directory(path: &Path, error: &io::Error) -> LedgerError {
     LedgerError::Directory { path: path.to_owned(), why: error.to_string() }
+}
+
+/// Gives the length a SQLite file says it has: pages times their size (SQLite file format, 1.3).
+fn promised_length(header: &[u8; 100]) -> u64 {
+    let number =
+        |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+    let page = match number(16) >> 16 {
+        1 => 65_536,
+        size => size,
+    };
+    // The count is void unless it was written together with the change counter.
+    if number(24) == number(92) { number(28) * page } else { 0 }
 }
 
 /// Makes a directory that only its owner may enter. One that is there already keeps its mode: it is the user's.

@@ -35,6 +35,7 @@ pub use writer::Steps;
 use error::Fault;
 use file::Place;
 use rusqlite::Connection;
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
@@ -99,6 +100,12 @@ impl Ledger {
         let Some(place) = Place::existing(directory)? else { return Ok(None) };
         let reader = place.connect_read_only()?;
         Ok(Some(Self { inner: Arc::new(Inner { place, writer: None, readers: Mutex::new(vec![reader]) }) }))
+    }
+
+    /// Gives the file, for people: where the state lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.inner.place.file()
     }
 
     /// Waits until everything queued is durable.
@@ -169,6 +176,12 @@ impl Ledger {
     }
 }
 
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ledger").field(&self.path()).finish()
+    }
+}
+
 impl Inner {
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, LedgerError> {
         let kept = self.readers().pop();
@@ -216,5 +229,10 @@ impl Drop for Inner {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
 ) -> Result<T, LedgerError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LedgerError::Closed))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down.
+        Err(_) => Err(LedgerError::Closed),
+    }
 }

@@ -279,6 +279,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let text = cut(text).to_owned();
         self.queue(move |connection| {
+            work_under(connection, folder, validity)?;
             connection
                 .prepare_cached(
                     "INSERT INTO losses (folder, validity, uid, kind, text) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -298,7 +299,14 @@ impl Ledger {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
-        self.select("uid >= ?3 ORDER BY uid LIMIT ?4", folder, validity, from, limit).await
+        self.select(
+            "WHERE folder = ?1 AND validity = ?2 AND uid >= ?3 ORDER BY uid LIMIT ?4",
+            folder,
+            validity,
+            from,
+            limit,
+        )
+        .await
     }
 
     /// Gives the record of one message.
@@ -313,7 +321,10 @@ impl Ledger {
 
     /// Gives all open intents in UID order: after a kill at most what was on its way then.
     pub async fn intended(&self, folder: FolderId, validity: UidValidity) -> Result<Vec<Record>, LedgerError> {
-        self.select("stage = 0 AND uid >= ?3 ORDER BY uid LIMIT ?4", folder, validity, Uid::FIRST, usize::MAX).await
+        // The planner takes the primary key otherwise and reads every row.
+        const REST: &str = "INDEXED BY records_stage WHERE folder = ?1 AND validity = ?2 AND stage = 0 AND uid >= ?3
+            ORDER BY uid LIMIT ?4";
+        self.select(REST, folder, validity, Uid::FIRST, usize::MAX).await
     }
 
     /// Gives at most `limit` messages from a UID on that the target acknowledged without saying where they are.
@@ -324,8 +335,9 @@ impl Ledger {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
-        let filter = "stage = 1 AND target_uid IS NULL AND uid >= ?3 ORDER BY uid LIMIT ?4";
-        self.select(filter, folder, validity, from, limit).await
+        const REST: &str = "INDEXED BY records_unplaced WHERE folder = ?1 AND validity = ?2 AND stage = 1
+            AND target_uid IS NULL AND uid >= ?3 ORDER BY uid LIMIT ?4";
+        self.select(REST, folder, validity, from, limit).await
     }
 
     /// Gives the UIDs of a target folder that a record holds, ascending: four bytes each.
@@ -381,14 +393,14 @@ impl Ledger {
 
     async fn select(
         &self,
-        filter: &'static str,
+        rest: &'static str,
         folder: FolderId,
         validity: UidValidity,
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
         self.read(move |connection| {
-            let sql = format!("{SELECT} WHERE folder = ?1 AND validity = ?2 AND {filter}");
+            let sql = format!("{SELECT} {rest}");
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut select = connection.prepare_cached(&sql)?;
             let rows = select.query_map(params![folder.0, validity.value(), from.value(), limit], record)?;

@@ -1,6 +1,21 @@
-//! When may we ask again: buckets for messages, bytes and connections, backoff, the clock.
+//! When may we ask again: buckets for messages and bytes, gates for connections, backoff, patience, the clock.
 //!
-//! Secret: time. Knows nothing of IMAP or of job files.
+//! Secret: time. Every wait is on tokio's clock, so that a test that pauses it sees every wait and none takes long.
+//!
+//! Invariants:
+//! - Over any span of T seconds no more passes than T seconds' worth and one second's worth on top.
+//! - Who asked first is served first.
+//! - Where there is no limit there is no wait.
+//!
+//! Knows nothing of IMAP or of job files, and decides nothing but how long.
+
+mod bucket;
+mod gate;
+mod patience;
+
+pub use bucket::Pacer;
+pub use gate::{Gate, Hosts, Permit};
+pub use patience::{Backoff, Patience};
 
 /// Limits of one side for each account. None: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

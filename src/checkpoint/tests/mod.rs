@@ -1,5 +1,9 @@
 //! The ledger as a whole, on real files.
 
+mod file;
+mod locks;
+mod model;
+mod people;
 mod records;
 
 use super::*;
@@ -36,7 +40,7 @@ pub(super) fn intent(number: u32) -> Record {
         floor: Some((validity(9), uid(1000))),
         size: 10 * u64::from(number),
         digest: Some(Digest([number as u8; 32])),
-        header: Some(Digest([1 + number as u8; 32])),
+        header: Some(Digest([!(number as u8); 32])),
         date: InternalDate::new(-5 + i64::from(number), -90),
         flags: Flags::parse("\\Seen $Forwarded a]b"),
         evidence: Evidence::None,
