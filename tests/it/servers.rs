@@ -1,7 +1,8 @@
 //! The real servers themselves: what the other tests take for granted about them.
 
 use crate::support::authority::Certificate;
-use crate::support::client::{Address, Client};
+use crate::support::client::{Address, Client, quote};
+use crate::support::compare::{self, Comparison, Kind};
 use crate::support::response::Status;
 use crate::support::{Cyrus, Dovecot, cyrus, dovecot};
 use std::path::Path;
@@ -182,4 +183,32 @@ fn dovecot_limits_what_it_is_told_to() {
     let refused = third.command(format!("LOGIN info {}", dovecot::PASSWORD)).unwrap();
     assert_eq!(refused.done.status, Some(Status::No));
     assert!(refused.done.has_code("LIMIT"), "{}", refused.done);
+}
+
+#[test]
+fn comparer_sees_the_same_mail_across_namespaces_and_every_planted_difference() {
+    let Some(one) = Dovecot::start_or_skip(dovecot::Options::default()) else { return };
+    let other = Dovecot::start(dovecot::Options { prefix: "INBOX.", separator: '.', ..Default::default() });
+    let (mut source, mut target) = (one.client("info"), other.client("info"));
+    for (client, folder) in [(&mut source, "Work/&AOQ-/\"x"), (&mut target, "INBOX.Work.&AOQ-.\"x")] {
+        client.ok(&format!("CREATE {}", quote(folder)));
+        client.ok(&format!("SUBSCRIBE {}", quote(folder)));
+        client.store(folder, "\\Seen $Label", "01-Feb-2021 03:04:05 +0100", MAIL);
+        client.store("INBOX", "", "01-Feb-2021 03:04:05 +0100", b"From a\r\nb\r\n");
+    }
+    compare::assert_same(&mut source, &mut target);
+
+    let kinds = |source: &mut Client, target: &mut Client| -> Vec<Kind> {
+        let differences = Comparison::default().differences(source, target);
+        differences.into_iter().map(|difference| difference.kind).collect()
+    };
+    target.select("INBOX");
+    target.ok("UID STORE 1 +FLAGS (\\Flagged)");
+    assert_eq!(kinds(&mut source, &mut target), [Kind::Flags]);
+    target.store("INBOX", "\\Flagged", "01-Feb-2021 03:04:05 +0100", b"From a\r\nb\r\n");
+    assert_eq!(kinds(&mut source, &mut target), [Kind::Flags, Kind::Surplus]);
+    target.ok("UNSUBSCRIBE \"INBOX.Work.&AOQ-.\\\"x\"");
+    target.ok("CREATE INBOX.New");
+    let found = kinds(&mut source, &mut target);
+    assert_eq!(found, [Kind::Flags, Kind::Surplus, Kind::FolderSurplus, Kind::Subscription]);
 }

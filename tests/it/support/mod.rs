@@ -7,6 +7,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod client;
+pub(crate) mod compare;
 pub(crate) mod cyrus;
 pub(crate) mod dovecot;
 mod launch;
