@@ -244,6 +244,7 @@ sasl_mech_list: PLAIN LOGIN
 tls_server_cert: {root}/server.pem
 tls_server_key: {root}/server.pem
 maxlogins_per_user: 0
+failedloginpause: 0
 {extra}
 ",
         root = scratch.path().display(),
