@@ -1,0 +1,311 @@
+//! A Dovecot 2.3 of the test's own.
+
+use super::authority::{Authority, Certificate};
+use super::client::{Address, Client};
+use super::launch::{Launched, Ports, Recipe};
+use super::scratch::Scratch;
+use super::{Identity, find_program};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The password of every user.
+pub(crate) const PASSWORD: &str = "pass";
+/// May sign in as anybody: as `master`, or by an authorization identity of AUTHENTICATE PLAIN.
+pub(crate) const MASTER: (&str, &str) = ("master", "masterpass");
+
+/// How a Dovecot differs from the usual one.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// Between the parts of a folder's name. Maildir keeps `.` on disk: no folder's name may hold it.
+    pub(crate) separator: char,
+    /// Before every folder's name but INBOX, such as `INBOX.`.
+    pub(crate) prefix: &'static str,
+    /// Where mail lies; `~` is the user's home. `mdbox:~/mdbox` lets names hold `.`.
+    pub(crate) mail_location: &'static str,
+    /// Announced instead of all it can do.
+    pub(crate) capability: Option<&'static str>,
+    /// How much a mailbox may hold.
+    pub(crate) quota: Option<Quota>,
+    /// What it shows.
+    pub(crate) certificate: Certificate,
+    /// Connections a user may have at once from one address.
+    pub(crate) connections_max: u32,
+    /// Further lines of configuration, outside of any block.
+    pub(crate) extra: String,
+}
+
+/// How much a mailbox may hold, in Dovecot's words, such as `4M`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota {
+    pub(crate) storage: &'static str,
+    pub(crate) message_max: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            separator: '/',
+            prefix: "",
+            mail_location: "maildir:~/Maildir",
+            capability: None,
+            quota: None,
+            certificate: Certificate::Good,
+            connections_max: 200,
+            extra: String::new(),
+        }
+    }
+}
+
+/// A running Dovecot, taken down when dropped. Every name signs in with [`PASSWORD`] and finds an empty mailbox.
+pub(crate) struct Dovecot {
+    launched: Launched,
+}
+
+impl Dovecot {
+    /// Says why there can be none here.
+    pub(crate) fn available() -> Result<(), String> {
+        let program = find_program("dovecot").ok_or("Dovecot is not installed")?;
+        let libraries = ["/usr/lib/dovecot/imap", "/usr/libexec/dovecot/imap"];
+        if !libraries.iter().any(|imap| Path::new(imap).exists()) {
+            return Err("Dovecot's IMAP part is not installed".into());
+        }
+        find_program("setsid").ok_or("no program setsid")?;
+        let version = Command::new(program).arg("--version").output().map_err(|error| error.to_string())?;
+        let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+        // 2.4 reads another language of configuration.
+        if version.starts_with("2.3.") { Ok(()) } else { Err(format!("Dovecot 2.3 is needed, this is {version}")) }
+    }
+
+    /// Starts one. Panics with its log if it does not come up; ask [`Dovecot::available`] first.
+    pub(crate) fn start(options: Options) -> Self {
+        let program = find_program("dovecot").expect("Dovecot");
+        let launched = Launched::start(Scratch::new(), |scratch, ports| {
+            let configuration = scratch.write("dovecot.conf", &configuration(scratch, ports, &options));
+            Recipe {
+                arguments: vec![program.clone().into(), "-F".into(), "-c".into(), configuration.into()],
+                environment: Vec::new(),
+                greeting: scratch.name(),
+            }
+        });
+        Self { launched }
+    }
+
+    /// Starts one, or skips the running test.
+    pub(crate) fn start_or_skip(options: Options) -> Option<Self> {
+        super::is_available(Self::available()).then(|| Self::start(options))
+    }
+
+    /// Gives the port of plain text and STARTTLS on 127.0.0.1.
+    pub(crate) fn imap(&self) -> u16 {
+        self.launched.ports.imap
+    }
+
+    /// Gives the port of implicit TLS on 127.0.0.1.
+    pub(crate) fn imaps(&self) -> u16 {
+        self.launched.ports.imaps
+    }
+
+    /// Gives the authority to trust, in PEM.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.launched.scratch.join("ca.pem")
+    }
+
+    /// Gives the address of implicit TLS.
+    pub(crate) fn address(&self) -> Address {
+        Address::tls(self.imaps(), &self.ca_file())
+    }
+
+    /// Signs in over TLS.
+    pub(crate) fn client(&self, user: &str) -> Client {
+        Client::sign_in(&self.address(), user, PASSWORD)
+    }
+
+    /// Gives the directory that holds a user's mail.
+    pub(crate) fn home(&self, user: &str) -> PathBuf {
+        self.launched.scratch.join("mail").join(user)
+    }
+
+    /// Takes it down in order; its clients see their connections closed. Nothing if it is down.
+    pub(crate) fn stop(&mut self) {
+        self.launched.stop();
+    }
+
+    /// Takes it down with all its processes at once, by SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.launched.kill();
+    }
+
+    /// Starts it again on its ports, with its mail.
+    pub(crate) fn start_again(&mut self) {
+        self.launched.start_again();
+    }
+
+    /// Gives what it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.launched.log()
+    }
+}
+
+fn configuration(scratch: &Scratch, ports: Ports, options: &Options) -> String {
+    let authority = Authority::of_process();
+    let shown = authority.issue(options.certificate);
+    scratch.write("ca.pem", authority.pem());
+    scratch.write("server.pem", &shown.certificate);
+    scratch.write("server.key", &shown.key);
+    let masters = scratch.write("masters", &format!("{}:{{PLAIN}}{}\n", MASTER.0, MASTER.1));
+    let own = Identity::own().expect("who this is");
+    let mail = Identity::unprivileged().expect("who mail belongs to");
+    scratch.give_to(&scratch.directory("mail"), &mail);
+    // Read by the authentication process, which runs without rights.
+    let internal = if own.uid == 0 { "dovecot" } else { &own.user };
+    let internal_group = if own.uid == 0 { "dovecot" } else { &own.group };
+    let login = if own.uid == 0 { "dovenull" } else { &own.user };
+    allow_reading(&masters);
+    let mut text = format!(
+        "{BASE}
+base_dir = {root}/run
+state_dir = {root}/run
+log_path = {root}/log/dovecot
+login_greeting = {greeting} ready
+default_internal_user = {internal}
+default_internal_group = {internal_group}
+default_login_user = {login}
+ssl_cert = <{root}/server.pem
+ssl_key = <{root}/server.key
+mail_uid = {uid}
+mail_gid = {gid}
+first_valid_uid = {uid}
+first_valid_gid = {gid}
+mail_location = {location}
+mail_max_userip_connections = {connections_max}
+passdb {{
+  driver = passwd-file
+  master = yes
+  args = scheme=PLAIN {root}/masters
+}}
+passdb {{
+  driver = static
+  args = password={PASSWORD}
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={root}/mail/%u allow_all_users=yes
+}}
+namespace inbox {{
+  inbox = yes
+  separator = {separator}
+  prefix = {prefix}
+{SPECIAL}
+}}
+",
+        root = scratch.path().display(),
+        greeting = scratch.name(),
+        uid = mail.uid,
+        gid = mail.gid,
+        location = options.mail_location,
+        connections_max = options.connections_max,
+        separator = options.separator,
+        prefix = options.prefix,
+    );
+    services(&mut text, ports, own.uid == 0);
+    if let Some(capability) = options.capability {
+        writeln!(text, "imap_capability = {capability}").expect("a string");
+    }
+    if let Some(quota) = options.quota {
+        text.push_str(&limits(quota));
+    }
+    text.push_str(&options.extra);
+    text
+}
+
+/// What is the same for all.
+const BASE: &str = "
+listen = 127.0.0.1
+protocols = imap
+ssl = yes
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_master_user_separator = *
+auth_failure_delay = 0
+auth_cache_size = 0
+mail_fsync = never
+";
+
+const SPECIAL: &str = r"
+  mailbox Drafts {
+    special_use = \Drafts
+  }
+  mailbox Sent {
+    special_use = \Sent
+  }
+  mailbox Junk {
+    special_use = \Junk
+  }
+  mailbox Trash {
+    special_use = \Trash
+  }
+  mailbox Archive {
+    special_use = \Archive
+  }";
+
+fn services(text: &mut String, ports: Ports, is_root: bool) {
+    // Only root may change the root directory of a process.
+    let chroot = if is_root { "" } else { "chroot =" };
+    write!(
+        text,
+        "service imap-login {{
+  {chroot}
+  service_count = 0
+  process_min_avail = 1
+  client_limit = 500
+  inet_listener imap {{
+    port = {}
+  }}
+  inet_listener imaps {{
+    port = {}
+    ssl = yes
+  }}
+}}
+service imap {{
+  process_limit = 500
+  service_count = 100
+}}
+service auth {{
+  client_limit = 2000
+}}
+service anvil {{
+  {chroot}
+  client_limit = 2000
+  # No growing wait after wrong passwords: tests give many.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+",
+        ports.imap, ports.imaps
+    )
+    .expect("a string");
+}
+
+fn limits(quota: Quota) -> String {
+    format!(
+        "mail_plugins = $mail_plugins quota
+protocol imap {{
+  mail_plugins = $mail_plugins imap_quota
+}}
+plugin {{
+  quota = count:User quota
+  quota_rule = *:storage={}
+  quota_vsizes = yes
+  quota_max_mail_size = {}
+}}
+",
+        quota.storage, quota.message_max
+    )
+}
+
+fn allow_reading(file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).expect("its mode");
+}
