@@ -74,6 +74,7 @@ fn a_job_means_what_it_says() {
     assert_eq!(job.folders.rename, [pair("Sent Items", "Sent"), pair("Alt", "Neu/Alt")]);
     assert!(job.folders.shared);
     let options = transfer::Options {
+        deleted: false,
         accounts: 2,
         outage: Some(Duration::from_secs(5400)),
         first_contact: Duration::ZERO,

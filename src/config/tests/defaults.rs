@@ -96,6 +96,7 @@ fn defaults_are_what_they_are_said_to_be() {
     let limits = Limits { messages_per_second: None, bytes_per_second: None, connections: 3 };
     assert_eq!((job.source_limits, job.target_limits, job.host_connections), (limits, limits, Some(20)));
     let options = transfer::Options {
+        deleted: false,
         accounts: 8,
         outage: Some(Duration::from_secs(3600)),
         first_contact: Duration::from_secs(15),

@@ -1,0 +1,166 @@
+//! A job between two servers, run by the library in this process.
+
+use super::scratch::Scratch;
+use mailhaul::checkpoint::Ledger;
+use mailhaul::config::{self, Context as Reading, Job};
+use mailhaul::imap::BodyRoom;
+use mailhaul::net::Network;
+use mailhaul::pace::Hosts;
+use mailhaul::transfer::{self, Context, Event, Events, JobEnd, Mode};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// One end of every account of a job.
+#[derive(Clone)]
+pub(crate) struct Side {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// A line such as `ca_file = "…"` or `tls = "none"`.
+    pub(crate) tls: String,
+    pub(crate) password: String,
+}
+
+impl Side {
+    /// A server with TLS from the first byte, by a CA of its own.
+    pub(crate) fn tls(port: u16, ca_file: &Path) -> Self {
+        let tls = format!("ca_file = \"{}\"", ca_file.display());
+        Self { host: "localhost".to_owned(), port, tls, password: "pass".to_owned() }
+    }
+
+    /// A server of tests/server in plain text.
+    pub(crate) fn plain(port: u16) -> Self {
+        Self { host: "127.0.0.1".to_owned(), port, tls: "tls = \"none\"".to_owned(), password: "pass".to_owned() }
+    }
+}
+
+/// A job file, a state directory and both sides.
+pub(crate) struct Haul {
+    directory: Scratch,
+    source: Side,
+    target: Side,
+    users: Vec<(String, String)>,
+    /// Lines before the first table.
+    pub(crate) extra: String,
+}
+
+/// What a run came to, and what it told.
+pub(crate) struct Ran {
+    pub(crate) end: JobEnd,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Haul {
+    pub(crate) fn new(source: Side, target: Side) -> Self {
+        Self { directory: Scratch::new(), source, target, users: Vec::new(), extra: String::new() }
+    }
+
+    /// Adds an account.
+    pub(crate) fn user(mut self, source: &str, target: &str) -> Self {
+        self.users.push((source.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Adds tables or keys, such as `[transfer]\nsample = "100%"`.
+    pub(crate) fn with(mut self, extra: &str) -> Self {
+        self.extra.push_str(extra);
+        self.extra.push('\n');
+        self
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Writes the job file and gives its path.
+    pub(crate) fn job_file(&self) -> PathBuf {
+        let mut text = "name = \"test\"\n".to_owned();
+        for (table, side) in [("source", &self.source), ("target", &self.target)] {
+            writeln!(text, "[{table}]\nhost = \"{}\"\nport = {}\n{}", side.host, side.port, side.tls).unwrap();
+        }
+        text.push_str(&self.extra);
+        for (source, target) in &self.users {
+            writeln!(
+                text,
+                "[[account]]\nsource = {{ user = \"{source}\", password = \"{}\" }}\ntarget = {{ user = \"{target}\", password = \"{}\" }}",
+                self.source.password, self.target.password
+            )
+            .unwrap();
+        }
+        let path = self.directory.path().join("job.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(crate) fn job(&self) -> Job {
+        let path = self.job_file();
+        config::load(&path, &Reading::terminal()).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// Everything a run stands on, and what it tells.
+    pub(crate) fn context(&self) -> (Context, tokio::sync::mpsc::Receiver<Event>) {
+        let job = self.job();
+        let state = self.state();
+        let ledger = Ledger::open(&state).unwrap();
+        let spool = state.join("spool");
+        std::fs::create_dir_all(&spool).unwrap();
+        let (events, received) = Events::channel();
+        let context = Context {
+            room: BodyRoom::new(job.options.memory, job.options.spool_above, &spool),
+            job: Arc::new(job),
+            ledger,
+            dial: Arc::new(Network::new()),
+            events,
+            stop: CancellationToken::new(),
+            hosts: Hosts::default(),
+            mode: Mode::default(),
+        };
+        (context, received)
+    }
+
+    /// Runs the job to its end.
+    pub(crate) async fn run(&self) -> Ran {
+        self.run_in(Mode::default()).await
+    }
+
+    pub(crate) async fn run_in(&self, mode: Mode) -> Ran {
+        let (mut context, mut received) = self.context();
+        context.mode = mode;
+        let ledger = context.ledger.clone();
+        let collect = async {
+            let mut events = Vec::new();
+            while let Some(event) = received.recv().await {
+                events.push(event);
+            }
+            events
+        };
+        let (end, events) = tokio::join!(transfer::run(context), collect);
+        ledger.close().await.unwrap();
+        Ran { end, events }
+    }
+}
+
+impl Ran {
+    /// Gives how many messages the target acknowledged.
+    pub(crate) fn copied(&self) -> u64 {
+        let copied = |event: &Event| match event {
+            Event::Copied { messages, .. } => *messages,
+            _ => 0,
+        };
+        self.events.iter().map(copied).sum()
+    }
+
+    /// Checks that every account is complete, and says what is not.
+    pub(crate) fn assert_complete(&self) {
+        for account in &self.end.accounts {
+            let told: Vec<_> = self
+                .events
+                .iter()
+                .filter(|event| matches!(event, Event::MessageFailed { .. } | Event::MessageChanged { .. } | Event::Waiting { .. }))
+                .take(20)
+                .collect();
+            assert_eq!(account.ending, transfer::Ending::Complete, "{account:#?}\n{told:#?}");
+        }
+    }
+}
