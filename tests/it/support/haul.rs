@@ -151,13 +151,27 @@ impl Ran {
         self.events.iter().map(copied).sum()
     }
 
+    /// Gives what was listed message by message: folder, in modified UTF-7, and UID.
+    pub(crate) fn listed(&self) -> std::collections::BTreeSet<String> {
+        let line = |event: &Event| match event {
+            Event::MessageFailed { folder, uid, .. } | Event::MessageChanged { folder, uid, .. } => {
+                let parts: Vec<String> = folder.split('/').map(str::to_owned).collect();
+                Some(format!("{} {uid}", super::fill::joined("", '/', &parts)))
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(line).collect()
+    }
+
     /// Checks that every account is complete, and says what is not.
     pub(crate) fn assert_complete(&self) {
         for account in &self.end.accounts {
             let told: Vec<_> = self
                 .events
                 .iter()
-                .filter(|event| matches!(event, Event::MessageFailed { .. } | Event::MessageChanged { .. } | Event::Waiting { .. }))
+                .filter(|event| {
+                    matches!(event, Event::MessageFailed { .. } | Event::MessageChanged { .. } | Event::Waiting { .. })
+                })
                 .take(20)
                 .collect();
             assert_eq!(account.ending, transfer::Ending::Complete, "{account:#?}\n{told:#?}");

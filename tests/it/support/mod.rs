@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod compare;
 pub(crate) mod cyrus;
 pub(crate) mod dovecot;
+pub(crate) mod fill;
 pub(crate) mod haul;
 mod launch;
 pub(crate) mod response;
