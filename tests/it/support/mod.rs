@@ -13,6 +13,7 @@ pub(crate) mod dovecot;
 mod launch;
 pub(crate) mod response;
 mod scratch;
+mod token;
 
 pub(crate) use cyrus::Cyrus;
 pub(crate) use dovecot::Dovecot;
