@@ -4,7 +4,9 @@ use crate::support::authority::Certificate;
 use crate::support::client::{Address, Client, quote};
 use crate::support::compare::{self, Comparison, Kind};
 use crate::support::response::Status;
-use crate::support::{Cyrus, Dovecot, cyrus, dovecot};
+use crate::support::{Cyrus, Dovecot, cyrus, dovecot, is_available};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
 use std::{fs, thread};
 
@@ -63,13 +65,13 @@ fn cyrus_has_both_namespaces() {
 
 #[test]
 fn no_process_and_no_file_outlives_a_server() {
-    if Dovecot::available().is_ok() {
+    if is_available(Dovecot::available()) {
         let server = Dovecot::start(dovecot::Options::default());
         let client = server.client("info");
         assert_gone(server.ca_file().parent().unwrap(), || drop(server));
         drop(client);
     }
-    if Cyrus::available().is_ok() {
+    if is_available(Cyrus::available()) {
         let server = Cyrus::start(cyrus::Options::default());
         let client = server.client("u0001");
         assert_gone(server.ca_file().parent().unwrap(), || drop(server));
@@ -102,7 +104,7 @@ fn processes_in(directory: &Path) -> Vec<String> {
 
 #[test]
 fn a_server_dies_with_its_owner() {
-    if !crate::support::is_available(Dovecot::available()) {
+    if !is_available(Dovecot::available()) {
         return;
     }
     // The owner is this very test binary, started again to leave a server behind.
@@ -211,4 +213,41 @@ fn comparer_sees_the_same_mail_across_namespaces_and_every_planted_difference() 
     target.ok("CREATE INBOX.New");
     let found = kinds(&mut source, &mut target);
     assert_eq!(found, [Kind::Flags, Kind::Surplus, Kind::FolderSurplus, Kind::Subscription]);
+}
+
+#[test]
+fn dovecot_believes_tokens_until_they_are_over() {
+    let options = dovecot::Options { oauth: true, ..Default::default() };
+    let Some(server) = Dovecot::start_or_skip(options) else { return };
+    let bearer = |user: &str, token: &str| STANDARD.encode(format!("user={user}\x01auth=Bearer {token}\x01\x01"));
+    let bearer_new = |user: &str, token: &str| STANDARD.encode(format!("n,a={user},\x01auth=Bearer {token}\x01\x01"));
+    let token = server.token("info", 60);
+    for command in
+        [format!("XOAUTH2 {}", bearer("info", &token)), format!("OAUTHBEARER {}", bearer_new("info", &token))]
+    {
+        Client::connect(&server.address()).unwrap().ok(&format!("AUTHENTICATE {command}"));
+    }
+    let mut client = Client::connect(&server.address()).unwrap();
+    let tag = client.begin(format!("AUTHENTICATE XOAUTH2 {}", bearer("info", &server.token("info", -60)))).unwrap();
+    assert_eq!(client.read().unwrap().tag, "+", "why it is refused, which has to be answered");
+    client.send(b"\r\n").unwrap();
+    assert_eq!(client.finish(&tag).unwrap().done.status, Some(Status::No));
+    client.ok(&format!("LOGIN info {}", dovecot::PASSWORD));
+}
+
+#[test]
+fn masters_sign_in_for_others() {
+    let plain = |(name, password): (&str, &str), user: &str| STANDARD.encode(format!("{user}\0{name}\0{password}"));
+    if let Some(server) = Dovecot::start_or_skip(dovecot::Options::default()) {
+        server.client("info").ok("CREATE Mine");
+        let mut client = Client::connect(&server.address()).unwrap();
+        client.ok(&format!("AUTHENTICATE PLAIN {}", plain(dovecot::MASTER, "info")));
+        assert_eq!(client.list().len(), 2);
+    }
+    if let Some(server) = Cyrus::start_or_skip(cyrus::Options::default()) {
+        server.client("u0001").ok("CREATE INBOX.Mine");
+        let mut client = Client::connect(&server.address()).unwrap();
+        client.ok(&format!("AUTHENTICATE PLAIN {}", plain(cyrus::ADMIN, "u0001")));
+        assert_eq!(client.list().len(), 2);
+    }
 }

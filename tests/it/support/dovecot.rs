@@ -4,7 +4,7 @@ use super::authority::{Authority, Certificate};
 use super::client::{Address, Client};
 use super::launch::{Launched, Ports, Recipe};
 use super::scratch::Scratch;
-use super::{Identity, find_program};
+use super::{Identity, find_program, token};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) quota: Option<Quota>,
     /// What it shows.
     pub(crate) certificate: Certificate,
+    /// Whether XOAUTH2 and OAUTHBEARER are offered beside passwords; see [`Dovecot::token`].
+    pub(crate) oauth: bool,
     /// Connections a user may have at once from one address.
     pub(crate) connections_max: u32,
     /// Further lines of configuration, outside of any block.
@@ -51,6 +53,7 @@ impl Default for Options {
             capability: None,
             quota: None,
             certificate: Certificate::Good,
+            oauth: false,
             connections_max: 200,
             extra: String::new(),
         }
@@ -121,6 +124,11 @@ impl Dovecot {
         Client::sign_in(&self.address(), user, PASSWORD)
     }
 
+    /// Makes a bearer token for a user, good for so many seconds; negative: it is over. Needs [`Options::oauth`].
+    pub(crate) fn token(&self, user: &str, seconds: i64) -> String {
+        token::token(user, seconds)
+    }
+
     /// Gives the directory that holds a user's mail.
     pub(crate) fn home(&self, user: &str) -> PathBuf {
         self.launched.scratch.join("mail").join(user)
@@ -147,68 +155,20 @@ impl Dovecot {
     }
 }
 
+/// Writes all that Dovecot reads, and gives its configuration.
 fn configuration(scratch: &Scratch, ports: Ports, options: &Options) -> String {
-    let authority = Authority::of_process();
-    let shown = authority.issue(options.certificate);
-    scratch.write("ca.pem", authority.pem());
-    scratch.write("server.pem", &shown.certificate);
-    scratch.write("server.key", &shown.key);
-    let masters = scratch.write("masters", &format!("{}:{{PLAIN}}{}\n", MASTER.0, MASTER.1));
     let own = Identity::own().expect("who this is");
     let mail = Identity::unprivileged().expect("who mail belongs to");
     scratch.give_to(&scratch.directory("mail"), &mail);
-    // Read by the authentication process, which runs without rights.
-    let internal = if own.uid == 0 { "dovecot" } else { &own.user };
-    let internal_group = if own.uid == 0 { "dovecot" } else { &own.group };
-    let login = if own.uid == 0 { "dovenull" } else { &own.user };
-    allow_reading(&masters);
-    let mut text = format!(
-        "{BASE}
-base_dir = {root}/run
-state_dir = {root}/run
-log_path = {root}/log/dovecot
-login_greeting = {greeting} ready
-default_internal_user = {internal}
-default_internal_group = {internal_group}
-default_login_user = {login}
-ssl_cert = <{root}/server.pem
-ssl_key = <{root}/server.key
-mail_uid = {uid}
-mail_gid = {gid}
-first_valid_uid = {uid}
-first_valid_gid = {gid}
-mail_location = {location}
-mail_max_userip_connections = {connections_max}
-passdb {{
-  driver = passwd-file
-  master = yes
-  args = scheme=PLAIN {root}/masters
-}}
-passdb {{
-  driver = static
-  args = password={PASSWORD}
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={root}/mail/%u allow_all_users=yes
-}}
-namespace inbox {{
-  inbox = yes
-  separator = {separator}
-  prefix = {prefix}
-{SPECIAL}
-}}
-",
-        root = scratch.path().display(),
-        greeting = scratch.name(),
-        uid = mail.uid,
-        gid = mail.gid,
-        location = options.mail_location,
-        connections_max = options.connections_max,
-        separator = options.separator,
-        prefix = options.prefix,
-    );
-    services(&mut text, ports, own.uid == 0);
+    let mut text = BASE.to_owned();
+    text.push_str(&processes(scratch, &own));
+    text.push_str(&services(ports, own.uid == 0));
+    text.push_str(&certificate(scratch, options.certificate));
+    text.push_str(&store(&mail, options));
+    if options.oauth {
+        text.push_str(&bearer(scratch));
+    }
+    text.push_str(&users(scratch, &mail));
     if let Some(capability) = options.capability {
         writeln!(text, "imap_capability = {capability}").expect("a string");
     }
@@ -217,6 +177,85 @@ namespace inbox {{
     }
     text.push_str(&options.extra);
     text
+}
+
+/// Where processes keep their files, and whom they run as.
+fn processes(scratch: &Scratch, own: &Identity) -> String {
+    let is_root = own.uid == 0;
+    format!(
+        "base_dir = {root}/run
+state_dir = {root}/run
+log_path = {root}/log/dovecot
+login_greeting = {greeting} ready
+default_internal_user = {internal}
+default_internal_group = {group}
+default_login_user = {login}
+",
+        root = scratch.path().display(),
+        greeting = scratch.name(),
+        internal = if is_root { "dovecot" } else { &own.user },
+        group = if is_root { "dovecot" } else { &own.group },
+        login = if is_root { "dovenull" } else { &own.user },
+    )
+}
+
+fn certificate(scratch: &Scratch, kind: Certificate) -> String {
+    let authority = Authority::of_process();
+    let shown = authority.issue(kind);
+    scratch.write("ca.pem", authority.pem());
+    let certificate = scratch.write("server.pem", &shown.certificate);
+    let key = scratch.write("server.key", &shown.key);
+    format!("ssl_cert = <{}\nssl_key = <{}\n", certificate.display(), key.display())
+}
+
+fn store(mail: &Identity, options: &Options) -> String {
+    format!(
+        "mail_uid = {uid}
+mail_gid = {gid}
+first_valid_uid = {uid}
+first_valid_gid = {gid}
+mail_location = {location}
+mail_max_userip_connections = {connections_max}
+namespace inbox {{
+  inbox = yes
+  separator = {separator}
+  prefix = {prefix}
+{SPECIAL}
+}}
+",
+        uid = mail.uid,
+        gid = mail.gid,
+        location = options.mail_location,
+        connections_max = options.connections_max,
+        separator = options.separator,
+        prefix = options.prefix,
+    )
+}
+
+fn users(scratch: &Scratch, mail: &Identity) -> String {
+    let masters = scratch.write("masters", &format!("{}:{{PLAIN}}{}\n", MASTER.0, MASTER.1));
+    allow_reading(&masters);
+    format!(
+        "passdb {{
+  driver = passwd-file
+  master = yes
+  args = scheme=PLAIN {masters}
+}}
+passdb {{
+  driver = static
+  args = password={PASSWORD}
+  mechanisms = plain login
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={gid} home={root}/mail/%u allow_all_users=yes
+}}
+",
+        masters = masters.display(),
+        uid = mail.uid,
+        gid = mail.gid,
+        root = scratch.path().display(),
+    )
 }
 
 /// What is the same for all.
@@ -249,11 +288,10 @@ const SPECIAL: &str = r"
     special_use = \Archive
   }";
 
-fn services(text: &mut String, ports: Ports, is_root: bool) {
+fn services(ports: Ports, is_root: bool) -> String {
     // Only root may change the root directory of a process.
     let chroot = if is_root { "" } else { "chroot =" };
-    write!(
-        text,
+    format!(
         "service imap-login {{
   {chroot}
   service_count = 0
@@ -285,7 +323,33 @@ service anvil {{
 ",
         ports.imap, ports.imaps
     )
-    .expect("a string");
+}
+
+/// Tokens are believed for their signature; nobody is asked.
+fn bearer(scratch: &Scratch) -> String {
+    let keys = scratch.directory("keys/default/HS256");
+    scratch.write("keys/default/HS256/default", &token::key_file());
+    allow_reading(&keys.join("default"));
+    let keys = scratch.join("keys");
+    let settings = format!(
+        "introspection_mode = local
+local_validation_key_dict = fs:posix:prefix={}/
+username_attribute = email
+",
+        keys.display()
+    );
+    let settings = scratch.write("oauth2.conf", &settings);
+    allow_reading(&settings);
+    format!(
+        "auth_mechanisms = $auth_mechanisms xoauth2 oauthbearer
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {}
+}}
+",
+        settings.display()
+    )
 }
 
 fn limits(quota: Quota) -> String {
@@ -305,6 +369,7 @@ plugin {{
     )
 }
 
+/// The process that checks passwords runs without rights.
 fn allow_reading(file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).expect("its mode");

@@ -15,6 +15,7 @@ pub(crate) mod haul;
 mod launch;
 pub(crate) mod response;
 mod scratch;
+mod token;
 
 pub(crate) use cyrus::Cyrus;
 pub(crate) use dovecot::Dovecot;
