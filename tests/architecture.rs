@@ -50,9 +50,10 @@ const PURE: &[&str] = &[
 const ROOMS: &[Room] = &[
     Room { never: PURE, ..room("mail", &[]) },
     room("failure", &["mail"]),
-    room("net", &["failure"]),
+    // A failure names its side.
+    Room { items: &[("mail", "Side")], ..room("net", &["failure"]) },
     room("provider", &["mail", "failure"]),
-    room("auth", &["failure", "net", "provider"]),
+    Room { items: &[("mail", "Side")], ..room("auth", &["failure", "net", "provider"]) },
     room("imap", &["mail", "failure", "net", "provider", "auth"]),
     Room { never: PURE, ..room("plan", &["mail", "failure", "provider"]) },
     Room { items: &[("imap", "Appended")], ..room("checkpoint", &["mail", "failure"]) },

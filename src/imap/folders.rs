@@ -45,7 +45,12 @@ impl Namespace {
     }
 
     /// Gives the path of a folder for people and rules.
-    fn path(&self, name: &WireName, separator: Option<u8>) -> FolderPath {
+    #[must_use]
+    pub fn path(&self, name: &WireName) -> FolderPath {
+        self.path_with(name, self.separator)
+    }
+
+    fn path_with(&self, name: &WireName, separator: Option<u8>) -> FolderPath {
         if name.is_inbox() {
             return FolderPath::inbox();
         }
@@ -210,7 +215,7 @@ fn assemble(
     for one in listed {
         let key = fold(&one.name);
         let separator = one.separator.or(if one.name.is_inbox() { namespace.separator } else { None });
-        let path = namespace.path(&one.name, separator);
+        let path = namespace.path_with(&one.name, separator);
         let role = if path.is_inbox() {
             Some(Role::Inbox)
         } else {
@@ -279,7 +284,7 @@ mod tests {
     }
 
     fn check(namespace: &Namespace, wire: &str, parts: &[&str]) {
-        let path = namespace.path(&WireName::new(wire), namespace.separator);
+        let path = namespace.path(&WireName::new(wire));
         assert_eq!(path.parts(), parts, "{wire}");
     }
 
@@ -303,7 +308,7 @@ mod tests {
         let courier = Namespace { prefix: b"INBOX.".to_vec(), separator: Some(b'.'), foreign: vec![] };
         for wire in ["INBOX", "INBOX.Sent", "INBOX.B&APw-ro.x y"] {
             let name = WireName::new(wire);
-            assert_eq!(courier.wire_name(&courier.path(&name, Some(b'.'))), name);
+            assert_eq!(courier.wire_name(&courier.path(&name)), name);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::FolderRules;
 use super::glob::matches;
-use crate::mail::{Folder, FolderPath, Role};
+use crate::mail::{Folder, FolderPath, Role, WireName};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,8 @@ pub struct TargetShape {
 pub enum Because {
     /// It is the same.
     Same,
+    /// An earlier run put it there: where its mail is, the rest of it goes.
+    Before,
     /// A rename rule.
     Rule,
     /// It, or a folder above it, has a role that another folder has on the target.
@@ -72,9 +74,16 @@ pub struct FolderMap {
     pub warnings: Vec<String>,
 }
 
-/// Makes the folder map.
+/// Makes the folder map. `before`: where an earlier run put source folders; only a rule of the job moves them elsewhere, since
+/// what a target calls its roles changes once we have made its folders.
 #[must_use]
-pub fn folders(source: &[Folder], target: &[Folder], shape: TargetShape, rules: &FolderRules) -> FolderMap {
+pub fn folders(
+    source: &[Folder],
+    target: &[Folder],
+    shape: TargetShape,
+    rules: &FolderRules,
+    before: &BTreeMap<WireName, FolderPath>,
+) -> FolderMap {
     let mut map = FolderMap::default();
     let mut taken: Vec<&Folder> = Vec::new();
     for folder in source {
@@ -84,7 +93,7 @@ pub fn folders(source: &[Folder], target: &[Folder], shape: TargetShape, rules: 
         }
     }
     taken.sort_by_key(|folder| (!folder.path.is_inbox(), folder.path.clone()));
-    let places = Places::new(&taken, target, shape, rules);
+    let places = Places::new(&taken, target, shape, rules, before);
     // Who has the better right to a place comes first: a rule, a role, the same name; then those that must step aside.
     let mut wishes: Vec<(usize, FolderPath, Because)> = Vec::new();
     for (at, folder) in taken.iter().enumerate() {
@@ -114,9 +123,10 @@ pub fn folders(source: &[Folder], target: &[Folder], shape: TargetShape, rules: 
 fn rank(because: Because) -> u8 {
     match because {
         Because::Rule => 0,
-        Because::Role => 1,
-        Because::Same => 2,
-        Because::Separator | Because::Collision => 3,
+        Because::Before => 1,
+        Because::Role => 2,
+        Because::Same => 3,
+        Because::Separator | Because::Collision => 4,
     }
 }
 
@@ -139,13 +149,20 @@ struct Places<'a> {
     /// Source paths with a role that the target has too, and where they go; with all that lies below.
     roles: Vec<(&'a FolderPath, &'a FolderPath)>,
     rules: &'a FolderRules,
+    before: &'a BTreeMap<WireName, FolderPath>,
     shape: TargetShape,
     /// Every path the source has, as the target would have it: nobody who steps aside may take one of them.
     wanted: BTreeSet<FolderPath>,
 }
 
 impl<'a> Places<'a> {
-    fn new(taken: &[&'a Folder], target: &'a [Folder], shape: TargetShape, rules: &'a FolderRules) -> Self {
+    fn new(
+        taken: &[&'a Folder],
+        target: &'a [Folder],
+        shape: TargetShape,
+        rules: &'a FolderRules,
+        before: &'a BTreeMap<WireName, FolderPath>,
+    ) -> Self {
         let usable = |folder: &&'a Folder| folder.selectable && !folder.shared;
         let role = |folder: &'a Folder| Some((folder.role?, &folder.path));
         let target_roles: BTreeMap<Role, &FolderPath> = target.iter().filter(usable).filter_map(role).collect();
@@ -158,7 +175,7 @@ impl<'a> Places<'a> {
             }
         }
         roles.sort_by_key(|(path, _)| std::cmp::Reverse(path.parts().len()));
-        let mut places = Self { target, target_roles, roles, rules, shape, wanted: BTreeSet::new() };
+        let mut places = Self { target, target_roles, roles, rules, before, shape, wanted: BTreeSet::new() };
         places.wanted = taken.iter().map(|folder| places.wish(folder).0).collect();
         places
     }
@@ -167,6 +184,9 @@ impl<'a> Places<'a> {
         let path = &folder.path;
         if let Some(place) = self.renamed(path) {
             return (self.held(&place).0, Because::Rule);
+        }
+        if let Some(place) = self.before.get(&folder.name) {
+            return (place.clone(), if place == path { Because::Same } else { Because::Before });
         }
         if path.is_inbox() {
             return (path.clone(), Because::Same);
@@ -270,7 +290,6 @@ fn warn(map: &mut FolderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::WireName;
     use proptest::prelude::*;
 
     fn folder(path: &str, role: Option<Role>) -> Folder {
@@ -300,7 +319,7 @@ mod tests {
     ) -> Vec<String> {
         let list =
             |all: &[(&str, Option<Role>)]| all.iter().map(|(path, role)| folder(path, *role)).collect::<Vec<_>>();
-        let map = folders(&list(source), &list(target), shape, rules);
+        let map = folders(&list(source), &list(target), shape, rules, &BTreeMap::new());
         map.pairs
             .iter()
             .map(|pair| {
@@ -330,6 +349,17 @@ mod tests {
                 "Sent Items > Sent Items (2) Collision"
             ]
         );
+    }
+
+    #[test]
+    fn what_an_earlier_run_put_somewhere_stays_there_though_roles_have_changed() {
+        let source = [folder("Gesendet", Some(Role::Sent)), folder("Sent", None)];
+        let first = folders(&source, &[], SLASH, &FolderRules::default(), &BTreeMap::new());
+        let before = first.pairs.iter().map(|pair| (pair.source.name.clone(), pair.target.clone())).collect();
+        let target = [folder("Gesendet", None), folder("Sent", Some(Role::Sent))];
+        let second = folders(&source, &target, SLASH, &FolderRules::default(), &before);
+        let places = |map: &FolderMap| map.pairs.iter().map(|pair| pair.target.to_string()).collect::<Vec<_>>();
+        assert_eq!(places(&first), places(&second));
     }
 
     #[test]
@@ -368,7 +398,7 @@ mod tests {
         let mut parent = folder("Parent", None);
         parent.selectable = false;
         let source = [folder("Calendar|x", None), shared, parent, folder("Parent|x", None)];
-        let map = folders(&source, &[], SLASH, &rules);
+        let map = folders(&source, &[], SLASH, &rules, &BTreeMap::new());
         let left: Vec<_> = map.left.iter().map(|(path, why)| (path.to_string(), *why)).collect();
         assert_eq!(
             left,
@@ -393,7 +423,7 @@ mod tests {
             }).collect();
             let target = [folder("a", Some(Role::Sent)), folder("A", Some(Role::Trash))];
             let shape = TargetShape { separator, below_inbox };
-            let map = folders(&source, &target, shape, &FolderRules::default());
+            let map = folders(&source, &target, shape, &FolderRules::default(), &BTreeMap::new());
             prop_assert_eq!(map.pairs.len(), source.len());
             let places: BTreeSet<_> = map.pairs.iter().map(|pair| pair.target.clone()).collect();
             prop_assert_eq!(places.len(), source.len());

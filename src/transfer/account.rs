@@ -123,7 +123,9 @@ impl Account {
         self.target.keep(target);
         let shape =
             TargetShape { separator: target_namespace.separator, below_inbox: target_namespace.is_below_inbox() };
-        let map = plan::folders(&source_folders, &target_folders, shape, rules);
+        let before = self.ledger.folders(self.id).await?;
+        let before = before.into_iter().map(|folder| (folder.source, target_namespace.path(&folder.target))).collect();
+        let map = plan::folders(&source_folders, &target_folders, shape, rules, &before);
         Ok(Survey { map, target_namespace, target_folders })
     }
 }

@@ -4,5 +4,6 @@
 
 mod conformance;
 mod migrate;
+mod recovery;
 mod servers;
 mod support;

@@ -85,7 +85,8 @@ async fn cyrus_to_dovecot_is_equal() {
                 .user("u0001", "anna");
         haul.run().await.assert_complete();
         compare::assert_same(&mut source.client("u0001"), &mut target.client("anna"));
-        assert_eq!(haul.run().await.copied(), 0);
+        let again = haul.run().await;
+        assert_eq!(again.copied(), 0, "{:#?}", again.events);
     }
 }
 

@@ -125,6 +125,7 @@ macro_rules! conform {
 
 conform!(on_dovecot, super::super::dovecot);
 conform!(on_cyrus, super::super::cyrus);
+conform!(in_process, super::super::in_process);
 
 /// One Dovecot for all checks of this process; it dies with it.
 fn dovecot(check: &str) -> Option<Site> {
@@ -152,6 +153,15 @@ fn cyrus(_check: &str) -> Option<Site> {
     assert!(*given <= USERS, "more checks than users");
     let (user, password) = (format!("u{given:04}"), cyrus::PASSWORD.to_owned());
     Some(Site { address: server.address(), user, password, is_exact: false, _server: None })
+}
+
+/// The server in the process, one for each check.
+fn in_process(check: &str) -> Option<Site> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(mailhaul_testserver::Server::start(mailhaul_testserver::Config::plain(check))).unwrap();
+    let (user, password) = (check.to_owned(), "pass".to_owned());
+    let address = Address::plain(server.port());
+    Some(Site { address, user, password, is_exact: true, _server: Some(Box::new((server, runtime))) })
 }
 
 /// A small message that says which one it is.
