@@ -115,6 +115,8 @@ pub(crate) struct Wire {
     input: Vec<u8>,
     start: usize,
     pub(crate) out: Vec<u8>,
+    /// Whether the client reads no more.
+    deaf: bool,
     sent: u64,
     received: u64,
 }
@@ -129,6 +131,7 @@ impl Wire {
             input: Vec::new(),
             start: 0,
             out: Vec::new(),
+            deaf: false,
             sent: 0,
             received: 0,
         }
@@ -266,21 +269,29 @@ impl Wire {
         let mut done = 0;
         for at in marks {
             let end = usize::try_from(at - before).map_err(|_| End)?;
-            self.write(&bytes[done..end]).await?;
+            self.write(&bytes[done..end]).await;
             done = end;
             // Boxed: an act may send bytes of its own.
             Box::pin(self.act(Event::ResponseBytes(at))).await?;
         }
-        self.write(&bytes[done..]).await
+        self.write(&bytes[done..]).await;
+        Ok(())
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+    async fn write(&mut self, bytes: &[u8]) {
         self.sent += bytes.len() as u64;
-        self.shared.log.count(|stats| stats.bytes_out += bytes.len() as u64);
+        if !self.deaf {
+            self.shared.log.count(|stats| stats.bytes_out += bytes.len() as u64);
+            // What was received is executed even if nobody is there to be told: so it is with a killed client whose last
+            // bytes the kernel delivers.
+            self.deaf = self.try_write(bytes).await.is_err();
+        }
+    }
+
+    async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(piece) = self.shared.config.split_bytes else {
             self.stream.write_all(bytes).await?;
-            self.stream.flush().await?;
-            return Ok(());
+            return self.stream.flush().await;
         };
         for piece in bytes.chunks(piece.max(1)) {
             self.stream.write_all(piece).await?;
@@ -304,14 +315,14 @@ impl Wire {
                 Act::HalfClose => return Err(self.half_close().await),
                 Act::Stall => self.stall().await?,
                 Act::Bye(text) => {
-                    self.write(format!("* BYE {text}\r\n").as_bytes()).await?;
+                    self.write(format!("* BYE {text}\r\n").as_bytes()).await;
                     return Err(self.close().await);
                 }
                 // In one piece with what waits: after STARTTLS's OK that is how injected plain text comes.
                 Act::Garbage(bytes) => {
                     let mut out = std::mem::take(&mut self.out);
                     out.extend_from_slice(&bytes);
-                    self.write(&out).await?;
+                    self.write(&out).await;
                 }
                 Act::Delay(time) => tokio::time::sleep(time).await,
                 Act::Hold(gate) => gate.pass().await,

@@ -131,12 +131,10 @@ async fn folders_are_listed_in_every_form() {
         S: * LIST (\HasNoChildren) "/" INBOX
         S: d OK List completed.
         C: e LSUB "" "*"
-        S: * LSUB () "/" INBOX
         S: * LSUB () "/" Sent
         S: * LSUB () "/" a/b
         S: e OK Lsub completed.
         C: f LSUB "" %
-        S: * LSUB () "/" INBOX
         S: * LSUB () "/" Sent
         S: * LSUB (\Noselect) "/" a
         S: f OK Lsub completed.
@@ -146,7 +144,6 @@ async fn folders_are_listed_in_every_form() {
         S: * LIST (\NonExistent \HasChildren) "/" a
         S: g OK List completed.
         C: h LIST (SUBSCRIBED) "" *
-        S: * LIST (\Subscribed) "/" INBOX
         S: * LIST (\Subscribed) "/" Sent
         S: * LIST (\Subscribed) "/" a/b
         S: h OK List completed.
@@ -154,7 +151,6 @@ async fn folders_are_listed_in_every_form() {
         S: * LIST (\Sent) "/" Sent
         S: i OK List completed.
         C: j LIST (SUBSCRIBED RECURSIVEMATCH) "" %
-        S: * LIST (\Subscribed) "/" INBOX
         S: * LIST (\Subscribed) "/" Sent
         S: * LIST (\NonExistent) "/" a ("CHILDINFO" ("SUBSCRIBED"))
         S: j OK List completed.
@@ -181,10 +177,8 @@ async fn folders_are_made_renamed_subscribed_and_deleted() {
         S: a NO [USEATTR] …
         C: a CREATE z/
         S: a OK Create completed.
-        C: a SELECT z
-        S: a NO [CANNOT] Mailbox isn't selectable.
         C: a CREATE z
-        S: a OK Create completed.
+        S: a NO [ALREADYEXISTS] Mailbox already exists.
         C: a SUBSCRIBE x/y
         S: a OK Subscribe completed.
         C: a SUBSCRIBE nowhere
@@ -204,7 +198,6 @@ async fn folders_are_made_renamed_subscribed_and_deleted() {
         C: a DELETE INBOX
         S: a NO [CANNOT] …
         C: a LIST (SUBSCRIBED) "" *
-        S: * LIST (\Subscribed) "/" INBOX
         S: * LIST (\NonExistent \Subscribed) "/" x/y
         S: a OK List completed.
         C: a UNSUBSCRIBE x/y
@@ -344,14 +337,29 @@ async fn messages_are_fetched_in_every_form() {
         S: 
         S: )
         S: a OK Fetch completed.
-        C: a UID FETCH 1:* (FLAGS) (CHANGEDSINCE 2)
+        "#,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn messages_that_are_not_there_are_told_of_by_number_alone() {
+    let server = server(|_| {});
+    let account = server.account("u");
+    account.add("INBOX", message("From: a@b.c\r\nSubject: s\r\n\r\n").flags("\\Seen kw")).unwrap();
+    account.add("INBOX", message("no header").uid(5)).unwrap();
+    let mut client = Client::signed_in(&server).await;
+    client.run("EXAMINE INBOX").await;
+    client
+        .play(
+        r#"C: a UID FETCH 1:* (FLAGS) (CHANGEDSINCE 2)
         S: * 2 FETCH (UID 5 FLAGS (\Recent) MODSEQ (3))
         S: a OK Fetch completed.
         C: a FETCH 1 ENVELOPE
         S: * 1 FETCH (ENVELOPE (NIL "s" ((NIL NIL "a" "b.c")) ((NIL NIL "a" "b.c")) ((NIL NIL "a" "b.c")) NIL NIL NIL NIL NIL))
         S: a OK Fetch completed.
         C: a FETCH 1 FAST
-        S: * 1 FETCH (FLAGS (\Seen kw \Recent) INTERNALDATE "17-Jul-1996 02:44:25 -0700" RFC822.SIZE 37)
+        S: * 1 FETCH (FLAGS (\Seen kw \Recent) INTERNALDATE "17-Jul-1996 02:44:25 -0700" RFC822.SIZE 27)
         S: a OK Fetch completed.
         C: a FETCH 3 FLAGS
         S: a BAD Error in IMAP command: Invalid messageset.
@@ -384,10 +392,10 @@ async fn reading_marks_seen_and_flags_are_stored() {
             S: one FLAGS (\Seen \Recent))
             S: a OK Fetch completed.
             C: a STORE 1:2 +FLAGS (\Flagged $New)
-            S: * 1 FETCH (FLAGS (\Flagged \Seen $New \Recent))
-            S: * 2 FETCH (FLAGS (\Flagged $New \Recent))
             S: * FLAGS (\Answered \Flagged \Deleted \Seen \Draft $New)
             S: * OK [PERMANENTFLAGS (\Answered \Flagged \Deleted \Seen \Draft $New \*)] Flags permitted.
+            S: * 1 FETCH (FLAGS (\Flagged \Seen $New \Recent))
+            S: * 2 FETCH (FLAGS (\Flagged $New \Recent))
             S: a OK Store completed.
             C: a UID STORE 2 -FLAGS.SILENT ($new)
             S: a OK Store completed.

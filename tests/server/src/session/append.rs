@@ -143,7 +143,8 @@ impl Session {
         let keep = incoming.refused.is_none();
         let mut bytes = Vec::new();
         if keep {
-            bytes.reserve_exact(usize::try_from(head.literal.size).unwrap_or(0).min(1 << 20));
+            // A size that memory cannot hold is left to grow, and then to end, by itself.
+            let _ = bytes.try_reserve_exact(usize::try_from(head.literal.size).unwrap_or(0));
         }
         match self.read_literal("APPEND", head.literal, keep.then_some(&mut bytes)).await {
             Ok(()) => {}

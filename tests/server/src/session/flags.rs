@@ -55,11 +55,15 @@ impl Session {
         let places = selected.pick(&set, by_uid)?;
         let outcome = account.write(|folders| {
             let folder = selected.folder_mut(folders)?;
-            Some(apply(folder, selected, &places, &change, by_uid))
+            let (stored, refused) = apply(folder, selected, &places, &change, by_uid);
+            Some((stored, refused, self.new_keywords(folder, selected)))
         });
-        let Some((stored, refused)) = outcome else {
+        let Some((stored, refused, keywords)) = outcome else {
             return Err(no("[UNAVAILABLE] The mailbox is gone.").into());
         };
+        for line in keywords {
+            self.wire.put(line);
+        }
         let complete = stored.len() + refused.len() == places.len();
         for (place, message) in stored {
             selected.told.insert(message.uid);

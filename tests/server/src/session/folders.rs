@@ -67,29 +67,23 @@ impl Session {
         }
         let layout = account.layout();
         // RFC 3501 section 6.3.3: a separator at the end says that names below it are to come.
-        let only_parent = name.last() == Some(&layout.separator);
-        if only_parent {
+        if name.last() == Some(&layout.separator) {
             name.pop();
         }
         let doubled = name.windows(2).any(|pair| pair == [layout.separator; 2]);
         if name.is_empty() || doubled || name.first() == Some(&layout.separator) {
             return Err(no("[CANNOT] Invalid mailbox name.").into());
         }
-        let attributes = if only_parent { vec!["\\Noselect".to_owned()] } else { Vec::new() };
-        let placeholder = account.folder(&name).is_some_and(|there| there.attributes.iter().any(|a| a == "\\Noselect"));
-        if placeholder && !only_parent {
-            account.write(|folders| {
-                if let Some(folder) = folders.find_mut(layout, &name) {
-                    folder.attributes.clear();
-                    folder.special_use = special_use;
-                }
-            });
-            return Ok(ok("Create completed."));
+        let revived = account.write(|folders| {
+            let folder = folders.find_mut(layout, &name).filter(|folder| !folder.selectable())?;
+            folder.attributes.clear();
+            folder.special_use = special_use.clone();
+            Some(())
+        });
+        if revived.is_none() {
+            account.create_folder(FolderSpec { name, special_use, ..FolderSpec::default() })?;
         }
-        match account.create_folder(FolderSpec { name, attributes, special_use, ..FolderSpec::default() }) {
-            Ok(()) => Ok(ok("Create completed.")),
-            Err(error) => Err(error.into()),
-        }
+        Ok(ok("Create completed."))
     }
 
     pub(super) async fn delete(&mut self, cursor: Cursor<'_>, account: &Account) -> Answer {

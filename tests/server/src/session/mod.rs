@@ -245,7 +245,7 @@ impl Session {
                 reply
             }
             None => match self.execute(&mut command).await {
-                Ok(reply) | Err(Stop::Reply(reply)) => reply,
+                Ok(reply) | Err(Stop::Reply(reply)) => self.executed(&command.verb, reply).await?,
                 Err(Stop::End) => return Err(End),
             },
         };
@@ -269,18 +269,20 @@ impl Session {
         })
     }
 
-    async fn answer(&mut self, command: &Command, reply: Reply) -> Result<(), End> {
-        let verb = command.verb.as_str();
+    /// What stands between a command's deed and its reply: the mailbox's news, and faults.
+    async fn executed(&mut self, verb: &str, reply: Reply) -> Result<Reply, End> {
         // RFC 3501 section 7.4.1: no EXPUNGE while numbers are on their way.
         let expunges = !matches!(verb, "FETCH" | "STORE" | "SEARCH" | "UID FETCH" | "UID STORE" | "UID SEARCH");
         self.sync(expunges).await?;
+        let other = self.fire(Event::AfterExecute(verb)).await?;
         if self.orders.swallow {
             return Err(self.wire.cut().await);
         }
-        let Reply(text) = self.fire(Event::AfterExecute(verb)).await?.unwrap_or(reply);
-        if self.orders.swallow {
-            return Err(self.wire.cut().await);
-        }
+        Ok(other.unwrap_or(reply))
+    }
+
+    async fn answer(&mut self, command: &Command, Reply(text): Reply) -> Result<(), End> {
+        let verb = command.verb.as_str();
         self.wire.put(format!("{} {text}", command.tag));
         self.fire(Event::AfterReply(verb)).await?;
         if self.start_tls {

@@ -223,7 +223,8 @@ impl Session {
         Ok(())
     }
 
-    fn news(&self, folder: &mut Folder, selected: &mut Selected, expunges: bool) -> Vec<String> {
+    /// Tells of keywords the client has not seen yet, before a message has them.
+    pub(super) fn new_keywords(&self, folder: &Folder, selected: &mut Selected) -> Vec<String> {
         let mut lines = Vec::new();
         if folder.keywords.len() != selected.keywords_told {
             selected.keywords_told = folder.keywords.len();
@@ -232,6 +233,11 @@ impl Session {
                 lines.push(self.permanent_flags(folder));
             }
         }
+        lines
+    }
+
+    fn news(&self, folder: &mut Folder, selected: &mut Selected, expunges: bool) -> Vec<String> {
+        let mut lines = self.new_keywords(folder, selected);
         if expunges && folder.expunges != selected.expunges_seen {
             selected.expunges_seen = folder.expunges;
             for at in (0..selected.view.len()).rev() {
@@ -256,10 +262,15 @@ impl Session {
             lines.push(format!("* {} RECENT", selected.view.iter().filter(|known| known.recent).count()));
         }
         if folder.highest_modseq != selected.seen_modseq {
-            for (at, known) in selected.view[..known_count].iter().enumerate() {
-                let Some(message) = folder.message(known.uid) else { continue };
-                if message.modseq > selected.seen_modseq && !selected.told.contains(&known.uid) {
-                    let flags = Selected::flags(message, known.recent);
+            for uid in folder.changed_since(selected.seen_modseq) {
+                let known = &selected.view[..known_count];
+                let (Ok(at), Some(message)) =
+                    (known.binary_search_by_key(&uid, |known| known.uid), folder.message(uid))
+                else {
+                    continue;
+                };
+                if !selected.told.contains(&uid) {
+                    let flags = Selected::flags(message, known[at].recent);
                     let modseq = if self.condstore { format!(" MODSEQ ({})", message.modseq) } else { String::new() };
                     lines.push(format!("* {} FETCH ({flags}{modseq})", at + 1));
                 }

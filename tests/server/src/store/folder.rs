@@ -160,6 +160,8 @@ pub(crate) struct Folder {
     pub(crate) expunges: u64,
     /// Keywords ever used here, in the spelling used first.
     pub(crate) keywords: BTreeSet<String>,
+    /// Every change of flags, mod-sequences upwards, so that sessions need not look at all messages.
+    changes: Vec<(u64, u32)>,
     bytes: u64,
 }
 
@@ -177,6 +179,7 @@ impl Folder {
             first_recent: 1,
             expunges: 0,
             keywords: BTreeSet::new(),
+            changes: Vec::new(),
             bytes: 0,
         }
     }
@@ -224,7 +227,14 @@ impl Folder {
             let message = Arc::make_mut(&mut self.messages[at]);
             message.flags = flags;
             message.modseq = modseq;
+            self.changes.push((modseq, uid));
         }
+    }
+
+    /// UIDs whose flags changed after a mod-sequence.
+    pub(crate) fn changed_since(&self, modseq: u64) -> BTreeSet<u32> {
+        let from = self.changes.partition_point(|&(at, _)| at <= modseq);
+        self.changes[from..].iter().map(|&(_, uid)| uid).collect()
     }
 
     /// Takes messages out for good and gives them.

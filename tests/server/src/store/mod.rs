@@ -189,7 +189,6 @@ impl Store {
             state.accounts.insert(user.to_owned(), Mailboxes::default());
             let folder = state.new_folder(b"INBOX");
             if let Some(mailboxes) = state.accounts.get_mut(user) {
-                mailboxes.subscribed.insert(folder.name.clone());
                 mailboxes.folders.push(folder);
             }
         }

@@ -16,40 +16,40 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Either kind of stream.
-pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// A connection and what was read ahead on it.
-pub struct Client {
+pub(crate) struct Client {
     stream: Box<dyn Io>,
     input: Vec<u8>,
 }
 
 impl Client {
-    pub fn over(stream: impl Io + 'static) -> Self {
+    pub(crate) fn over(stream: impl Io + 'static) -> Self {
         Client { stream: Box::new(stream), input: Vec::new() }
     }
 
     /// A fresh in-memory connection.
-    pub fn to(server: &Server) -> Self {
+    pub(crate) fn to(server: &Server) -> Self {
         Client::over(server.connect())
     }
 
     /// In memory, greeted and signed in as `u`, password `pass`.
-    pub async fn signed_in(server: &Server) -> Self {
+    pub(crate) async fn signed_in(server: &Server) -> Self {
         let mut client = Client::to(server);
         client.play("S: * OK …\nC: a LOGIN u pass\nS: a OK …").await;
         client
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
     /// The next line without its CRLF; None at the end of the connection.
-    pub async fn line(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn line(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Some(end) = self.input.windows(2).position(|pair| pair == b"\r\n") {
                 let line = self.input[..end].to_vec();
@@ -62,14 +62,23 @@ impl Client {
         }
     }
 
+    /// Exactly so many bytes.
+    pub(crate) async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.input.len() < count {
+            assert!(matches!(self.stream.read_buf(&mut self.input).await, Ok(1..)), "the connection ended");
+        }
+        let rest = self.input.split_off(count);
+        std::mem::replace(&mut self.input, rest)
+    }
+
     /// All bytes up to the end of the connection.
-    pub async fn rest(&mut self) -> Vec<u8> {
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while matches!(self.stream.read_buf(&mut self.input).await, Ok(1..)) {}
         std::mem::take(&mut self.input)
     }
 
     /// Reads up to the tagged reply; all lines, lossily, joined by `\n`.
-    pub async fn answer(&mut self, tag: &str) -> String {
+    pub(crate) async fn answer(&mut self, tag: &str) -> String {
         let mut all = String::new();
         loop {
             let line = self.line().await.unwrap_or_else(|| panic!("connection ended after {all:?}"));
@@ -83,14 +92,14 @@ impl Client {
     }
 
     /// Sends a command under the tag `a` and gives all that comes back.
-    pub async fn run(&mut self, command: &str) -> String {
+    pub(crate) async fn run(&mut self, command: &str) -> String {
         self.send(format!("a {command}\r\n")).await;
         self.answer("a").await
     }
 
     /// Plays a dialogue: `C: ` lines are sent, `S: ` lines must come, one that ends in `…` need only begin so;
     /// `END` is the end of the connection. Lines that are none of these are passed over.
-    pub async fn play(&mut self, dialogue: &str) {
+    pub(crate) async fn play(&mut self, dialogue: &str) {
         for (number, step) in dialogue.lines().map(str::trim_start).enumerate() {
             if let Some(sent) = step.strip_prefix("C: ") {
                 self.send(format!("{sent}\r\n")).await;
@@ -111,28 +120,28 @@ impl Client {
 }
 
 /// A server without a socket; user `u`, password `pass`.
-pub fn server(change: impl FnOnce(&mut Config)) -> Server {
+pub(crate) fn server(change: impl FnOnce(&mut Config)) -> Server {
     let mut config = Config::plain("u");
     change(&mut config);
     Server::in_memory(config).unwrap()
 }
 
 /// A server with some features changed.
-pub fn server_with(change: impl FnOnce(&mut Features)) -> Server {
+pub(crate) fn server_with(change: impl FnOnce(&mut Features)) -> Server {
     server(|config| change(&mut config.features))
 }
 
 /// Signs in and plays a dialogue.
-pub async fn check(server: &Server, dialogue: &str) {
+pub(crate) async fn check(server: &Server, dialogue: &str) {
     Client::signed_in(server).await.play(dialogue).await;
 }
 
-pub fn message(text: &str) -> NewMessage {
+pub(crate) fn message(text: &str) -> NewMessage {
     NewMessage::new(text).date("17-Jul-1996 02:44:25 -0700")
 }
 
 /// What a client needs to trust a server.
-pub fn trusting(ca_pem: &str) -> TlsConnector {
+pub(crate) fn trusting(ca_pem: &str) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -144,7 +153,22 @@ pub fn trusting(ca_pem: &str) -> TlsConnector {
 }
 
 /// A TLS handshake, with the server's name as the client wants it.
-pub async fn handshake(server: &Server, name: &'static str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn handshake(server: &Server, name: &'static str) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(server.addr()).await?;
     trusting(server.ca_pem()).connect(ServerName::try_from(name).unwrap(), tcp).await
+}
+
+/// Sends plain text, reads up to the OK of the command tagged `a`, then makes TLS.
+pub(crate) async fn start_tls(server: &Server, sent: &str) -> (String, std::io::Result<Client>) {
+    let mut tcp = TcpStream::connect(server.addr()).await.unwrap();
+    let mut read = String::new();
+    tcp.write_all(sent.as_bytes()).await.unwrap();
+    while !read.contains("\na OK") || !read.ends_with('\n') {
+        let mut buffer = [0; 1024];
+        let count = tcp.read(&mut buffer).await.unwrap();
+        read.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+    }
+    let name = ServerName::try_from("localhost").unwrap();
+    let tls = trusting(server.ca_pem()).connect(name, tcp).await;
+    (read, tls.map(Client::over))
 }
