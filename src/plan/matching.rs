@@ -19,6 +19,15 @@ enum Known<T> {
     Yes(T),
 }
 
+impl<T: Copy> Known<Option<T>> {
+    fn some(self) -> Option<T> {
+        match self {
+            Self::Yes(value) => value,
+            Self::No | Self::Never => None,
+        }
+    }
+}
+
 /// Who claims first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Claim {
@@ -313,7 +322,8 @@ impl Matching {
         needs
     }
 
-    /// One new message on each side with this header, and what the listings say agrees: no byte need be read.
+    /// One message on each side with this header, and what the listings say agrees: no byte need be read. One that may or
+    /// may not have been sent is always looked at closely.
     fn is_plain(&self, group: &Group) -> bool {
         let ([need], [offer]) = (&group.needs[..], &group.offers[..]) else { return false };
         let (need, offer) = (&self.needs[need], &self.offers[offer]);
@@ -324,19 +334,26 @@ impl Matching {
     /// Who may be whom: equal headers, or equal sizes where there is no header or where we sent it ourselves.
     fn groups(&self) -> BTreeMap<Key, Group> {
         let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
+        let offered: BTreeSet<Digest> = self.offers.values().filter_map(|offer| offer.header.some()).collect();
         for need in self.needs.values() {
-            if let Known::Yes(Some(header)) = need.header {
+            let header = need.header.some();
+            if let Some(header) = header {
                 let group = groups.entry(Key::Header(header)).or_default();
                 group.header = true;
                 group.needs.push(need.source_uid);
             }
-            let headless = !matches!(need.header, Known::Yes(Some(_)));
-            if headless || need.claim != Claim::New {
+            let by_size = match need.claim {
+                Claim::New => header.is_none(),
+                // The target may have altered the header of what it took.
+                Claim::Acknowledged => header.is_none_or(|header| !offered.contains(&header)),
+                Claim::Intended => true,
+            };
+            if by_size {
                 groups.entry(Key::Size(need.size)).or_default().needs.push(need.source_uid);
             }
         }
         for offer in self.offers.values() {
-            if let Known::Yes(Some(header)) = offer.header
+            if let Some(header) = offer.header.some()
                 && let Some(group) = groups.get_mut(&Key::Header(header))
             {
                 group.offers.push(offer.target_uid);

@@ -51,6 +51,36 @@ pub fn merge_flags(base: &Flags, source: &Flags, target: &Flags) -> Merge {
     Merge { add: source.without(base).without(target), remove: base.without(source).common(target) }
 }
 
+/// Gives the flags of a source message that are carried over: `\\Deleted` only where the job asks for it.
+#[must_use]
+pub fn carried(flags: &Flags, deleted: bool) -> Flags {
+    if deleted { flags.clone() } else { flags.clone().without_system(SystemFlag::Deleted) }
+}
+
+impl FlagChanges {
+    /// Notes what one message needs, and its new base; nothing where the source has not changed it.
+    pub fn note(&mut self, source_uid: Uid, target_uid: Uid, base: &Flags, source: &Flags, target: &Flags) {
+        if source.same(base) {
+            return;
+        }
+        let merge = merge_flags(base, source, target);
+        if !merge.add.is_empty() {
+            self.add.entry(merge.add).or_default().push(target_uid);
+        }
+        if !merge.remove.is_empty() {
+            self.remove.entry(merge.remove).or_default().push(target_uid);
+        }
+        self.rebase.push((source_uid, source.clone()));
+    }
+
+    /// Takes over what another one notes.
+    pub fn extend(&mut self, other: Self) {
+        other.add.into_iter().for_each(|(flags, uids)| self.add.entry(flags).or_default().extend(uids));
+        other.remove.into_iter().for_each(|(flags, uids)| self.remove.entry(flags).or_default().extend(uids));
+        self.rebase.extend(other.rebase);
+    }
+}
+
 /// Joins records, window by window, with the two listings.
 pub struct Sorter<'a> {
     source: &'a Listing,

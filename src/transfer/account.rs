@@ -8,7 +8,7 @@ use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobRef
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
-use crate::mail::{Evidence, Fate, Folder, Side};
+use crate::mail::{Evidence, Fate, Flags, Folder, Side};
 use crate::pace::Patience;
 use crate::plan::{self, FolderMap, FolderPair, Order, TargetShape};
 use std::collections::{BTreeMap, VecDeque};
@@ -109,6 +109,11 @@ impl Account {
             sample: job.options.sample,
             deleted: job.options.deleted,
         })
+    }
+
+    /// Gives the flags of a source message that are carried over.
+    pub(super) fn carried(&self, flags: &Flags) -> Flags {
+        plan::carried(flags, self.deleted)
     }
 
     /// Signs in on both sides and decides where everything goes.

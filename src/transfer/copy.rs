@@ -242,10 +242,7 @@ impl Intending<'_> {
     /// Gives flags and date as they are sent.
     fn outside(&self, uid: Uid) -> (Flags, Option<InternalDate>) {
         let entry = self.task.listing.get(uid);
-        let mut flags = entry.map(|entry| entry.flags.clone()).unwrap_or_default();
-        if !self.task.account.deleted {
-            flags = flags.without_system(SystemFlag::Deleted);
-        }
+        let mut flags = entry.map(|entry| self.task.account.carried(entry.flags)).unwrap_or_default();
         if self.dress.without_keywords {
             flags =
                 SystemFlag::ALL.into_iter().filter(|flag| flags.has(*flag)).fold(Flags::default(), |mut kept, flag| {

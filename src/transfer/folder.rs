@@ -69,7 +69,9 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
         let mut pass =
             Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
         let failure = match pass.run().await {
-            Ok(end) => return Ok(end),
+            Ok(Some(end)) => return Ok(end),
+            // What was acknowledged and not placed is looked for by another pass, which has nothing else to do.
+            Ok(None) => continue,
             Err(failure) => failure,
         };
         if pass.advanced {
@@ -207,16 +209,18 @@ pub(super) async fn list<E: crate::imap::End>(
 }
 
 impl Pass<'_> {
-    async fn run(&mut self) -> Result<FolderEnd, Failure> {
+    /// Goes over the folder once. None: a further pass is needed to find what a target without UIDPLUS took.
+    async fn run(&mut self) -> Result<Option<FolderEnd>, Failure> {
         let mut both = match self.open().await {
             Err(failure) if failure.scope() == Scope::Folder && failure.side == Some(Side::Target) => {
                 return self.refuse_all(failure).await;
             }
             other => other?,
         };
-        let plan = self.sort(&both).await?;
+        let mut plan = self.sort(&both).await?;
         let reconciled = reconcile::reconcile(self.account, self.row.id, self.target_name, &mut both, &plan).await?;
         self.advanced |= reconciled.found > 0;
+        plan.flags.extend(reconciled.flags);
         let path = self.pair.source.path.to_string();
         let mut uids = reconciled.to_copy;
         self.order(&mut uids, &both.source_listing);
@@ -239,11 +243,15 @@ impl Pass<'_> {
         if let Some(source) = source {
             self.account.source.keep(source);
         }
+        if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {
+            self.account.target.keep(target);
+            return Ok(None);
+        }
         self.change_flags(&task, &plan, &mut target).await?;
         let from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
         let (end, target_state) = prove::prove(&task, target, from, &both.target_listing, &risky, &uids).await?;
         self.remember(source_state, target_state, &source_listing, &end).await?;
-        Ok(end)
+        Ok(Some(end))
     }
 
     /// Opens and lists the source, then the target, which is made where it is missing.
@@ -297,7 +305,7 @@ impl Pass<'_> {
     }
 
     /// The target will not have the folder: each of its messages is listed with the target's words.
-    async fn refuse_all(&self, failure: Failure) -> Result<FolderEnd, Failure> {
+    async fn refuse_all(&self, failure: Failure) -> Result<Option<FolderEnd>, Failure> {
         let account = self.account;
         let mut source = account.source.take().await?;
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;

@@ -14,7 +14,7 @@ use crate::pace::{Backoff, Gate, Limits, Pacer, Patience, Permit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,16 +39,34 @@ pub(super) struct Pool<E> {
     parts: PoolParts,
     keychain: Keychain,
     places: Arc<Semaphore>,
-    idle: Mutex<Vec<(Session<E>, Permit)>>,
+    idle: Mutex<Vec<Held<E>>>,
+    /// A session was given back: whoever waits for a new one may take it instead.
+    returned: Notify,
+    /// One for each open session beside its own: how many there are.
+    alive: Arc<()>,
     reached: AtomicBool,
     pub(super) brake: PoolBrake,
 }
 
-/// A session out of a pool. Given back with [`Lease::keep`]; dropped, its connection is closed.
+/// An open session and its right to be.
+struct Held<E> {
+    session: Session<E>,
+    permit: Permit,
+    alive: Arc<()>,
+}
+
+/// A session out of a pool. Given back with [`Pool::keep`]; dropped, its connection is closed.
 pub(super) struct Lease<E> {
     pub(super) session: Session<E>,
     permit: Permit,
+    alive: Arc<()>,
     place: OwnedSemaphorePermit,
+}
+
+impl<E> Lease<E> {
+    fn of(held: Held<E>, place: OwnedSemaphorePermit) -> Self {
+        Self { session: held.session, permit: held.permit, alive: held.alive, place }
+    }
 }
 
 /// The limits of a side, as the wire asks for them.
@@ -85,6 +103,8 @@ impl<E: End> Pool<E> {
             keychain: Keychain::new(&parts.mailbox.sign_in.credential),
             places: Arc::new(Semaphore::new(parts.limits.connections.max(1))),
             idle: Mutex::default(),
+            alive: Arc::default(),
+            returned: Notify::new(),
             reached: AtomicBool::new(parts.reached),
             brake,
             parts,
@@ -93,57 +113,64 @@ impl<E: End> Pool<E> {
 
     /// Takes a session: an idle one, or a new one. Waits for a place, and for the host as long as patience lasts.
     pub(super) async fn take(&self) -> Result<Lease<E>, Failure> {
-        let place = Arc::clone(&self.places).acquire_owned();
-        let place = tokio::select! {
-            place = place => place.map_err(|_| self.stopped())?,
-            () = self.parts.stop.cancelled() => return Err(self.stopped()),
-        };
-        if let Some((session, permit)) = self.idle().pop() {
-            return Ok(Lease { session, permit, place });
-        }
+        let mut place = self.place().await?;
         let began = Instant::now();
         let mut backoff = Backoff::default();
         let mut fresh_token = false;
         loop {
+            if let Some(held) = self.idle().pop() {
+                return Ok(Lease::of(held, place));
+            }
             let permit = tokio::select! {
                 permit = self.parts.gate.acquire() => permit,
+                () = self.returned.notified() => continue,
                 () = self.parts.stop.cancelled() => return Err(self.stopped()),
             };
             let mut failure = match self.open().await {
-                Ok(session) => return Ok(Lease { session, permit, place }),
+                Ok(session) => {
+                    let alive = Arc::clone(&self.alive);
+                    return Ok(Lease { session, permit, alive, place });
+                }
                 Err(failure) => failure,
             };
             drop(permit);
             let refresh = matches!(failure.kind, Kind::SignInRefused | Kind::TokenExpired)
                 && matches!(self.parts.mailbox.sign_in.credential, Credential::Token(_));
-            if refresh && !fresh_token {
-                fresh_token = true;
+            if refresh && !std::mem::replace(&mut fresh_token, true) {
                 continue;
             }
             if failure.kind == Kind::TooManyConnections {
                 self.parts.gate.learn_wall(self.parts.gate.held());
-            }
-            let delay = match failure.remedy() {
-                Remedy::Reconnect | Remedy::Later | Remedy::FewerConnections => {
-                    self.delay(&failure, began, &mut backoff)
+                if Arc::strong_count(&self.alive) > 1 {
+                    // Others have what the host gives us: this place is closed, and one of theirs is waited for.
+                    place.forget();
+                    place = self.place().await?;
+                    continue;
                 }
-                Remedy::Again | Remedy::Refresh | Remedy::Skip | Remedy::Ask => None,
-            };
-            let Some(delay) = delay else {
+            }
+            let Some(delay) = self.delay(&failure, began, &mut backoff) else {
                 if !self.has_been_reached() && failure.kind.is_outage() && failure.hint.is_empty() {
                     failure.hint = "check host, port and tls in the job file".to_owned();
                 }
                 return Err(failure);
             };
             self.wait(delay, &failure).await?;
-            // Somebody may have given one back meanwhile.
-            if let Some((session, permit)) = self.idle().pop() {
-                return Ok(Lease { session, permit, place });
-            }
         }
     }
 
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        tokio::select! {
+            place = Arc::clone(&self.places).acquire_owned() => place.map_err(|_| self.stopped()),
+            () = self.parts.stop.cancelled() => Err(self.stopped()),
+        }
+    }
+
+    /// Gives how long to wait before the next try; None: it is for a person to mend.
     fn delay(&self, failure: &Failure, began: Instant, backoff: &mut Backoff) -> Option<Duration> {
+        match failure.remedy() {
+            Remedy::Reconnect | Remedy::Later | Remedy::FewerConnections => {}
+            Remedy::Again | Remedy::Refresh | Remedy::Skip | Remedy::Ask => return None,
+        }
         let proposed = failure.wait.or_else(|| backoff.next()).unwrap_or(Duration::from_secs(60));
         // At once after a short while at first, so that a restarted server is not waited for in vain.
         let proposed = proposed.max(Duration::from_millis(200));
@@ -205,24 +232,25 @@ impl<E: End> Pool<E> {
         Failure::new(None, Kind::Stopped, "go on: asked to stop")
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<(Session<E>, Permit)>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Held<E>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives a session back for others.
     pub(super) fn keep(&self, lease: Lease<E>) {
-        let Lease { session, permit, place } = lease;
+        let Lease { session, permit, alive, place } = lease;
         if session.is_usable() {
-            self.idle().push((session, permit));
+            self.idle().push(Held { session, permit, alive });
         }
         drop(place);
+        self.returned.notify_one();
     }
 
     /// Closes all idle connections, politely.
     pub(super) async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle());
-        for (session, _) in idle {
-            session.logout().await;
+        for held in idle {
+            held.session.logout().await;
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::checkpoint::{FolderId, Found, Landed, Settlement};
 use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session};
 use crate::mail::{Digest, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
-use crate::plan::{Claim, FolderPlan, Matched, Matching, Need, Offer};
+use crate::plan::{Claim, FlagChanges, FolderPlan, Matched, Matching, Need, Offer};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,8 @@ pub(super) struct Reconciled {
     pub(super) to_copy: Vec<Uid>,
     /// Found there and written down.
     pub(super) found: usize,
+    /// What adopted messages lack of the source's flags.
+    pub(super) flags: FlagChanges,
 }
 
 /// Matches what the plan could not place with target messages that no record stands for, and writes down what it finds.
@@ -188,14 +190,28 @@ async fn write_down(
 ) -> Result<Reconciled, Failure> {
     let (ledger, validity) = (&account.ledger, both.source_validity);
     let found = matched.found.len();
+    let mut flags = FlagChanges::default();
     if let Some(target_validity) = both.target_opened.state.uid_validity {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for one in &matched.found {
             let target = (target_validity, one.target_uid);
             if one.claim == Claim::New {
                 theirs.extend(adopted(both, one.source_uid, target, one.evidence));
+                let source = both.source_listing.get(one.source_uid);
+                if let (Some(source), Some(copy)) = (source, both.target_listing.get(one.target_uid)) {
+                    flags.note(
+                        one.source_uid,
+                        one.target_uid,
+                        &Flags::default(),
+                        &account.carried(source.flags),
+                        copy.flags,
+                    );
+                }
             } else {
-                let landed = Landed::Adopted { target, evidence: one.evidence, found: Found::Ours };
+                // Where it is is known now; its flags and date are proven at the end of the pass, like everybody's.
+                let altered = one.evidence == Evidence::BytesAltered;
+                let evidence = if altered { Evidence::BytesAltered } else { Evidence::None };
+                let landed = Landed::Adopted { target, evidence, found: Found::Ours };
                 ours.push((one.source_uid, landed));
             }
         }
@@ -237,7 +253,7 @@ async fn write_down(
     let ended = |uid: &Uid, fate| Settlement { source_uid: *uid, fate, size: 0, date: None, trouble: None };
     ledger.settle(folder, validity, lost.map(|uid| ended(uid, Fated::Gone)).collect()).await?;
     ledger.settle(folder, validity, plan.removed.iter().map(|uid| ended(uid, Fated::Removed)).collect()).await?;
-    Ok(Reconciled { to_copy, found })
+    Ok(Reconciled { to_copy, found, flags })
 }
 
 /// The record of a message that was there before. It has no base of flags: the source's are added, none is removed.

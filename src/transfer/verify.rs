@@ -8,7 +8,7 @@ use super::reconcile::digests;
 use crate::config;
 use crate::failure::Failure;
 use crate::imap::{ImapError, Source, Target};
-use crate::mail::{Digest, Listing, Side, SystemFlag, Uid};
+use crate::mail::{Digest, Listing, Side, Uid};
 use crate::plan::{self, Difference, FolderPair, Matching, Need, Offer};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -240,10 +240,7 @@ impl Open<'_> {
             || self.source.session.family().quirks().size_is_estimate;
         for (source_uid, (target_uid, _)) in pairs {
             let Some(entry) = self.source_listing.get(*source_uid) else { continue };
-            let flags = match self.account.deleted {
-                true => entry.flags.clone(),
-                false => entry.flags.clone().without_system(SystemFlag::Deleted),
-            };
+            let flags = self.account.carried(entry.flags);
             let copy = self.target_listing.get(*target_uid);
             let size = entry.size.or(copy.and_then(|copy| copy.size)).unwrap_or(0);
             let proof = plan::prove(size, &flags, entry.date, copy, estimates);

@@ -3,8 +3,8 @@
 use crate::support::haul::{Haul, Side};
 use mailhaul::failure::Kind;
 use mailhaul::transfer::Ending;
-use mailhaul_testserver::{Act, Nth, Point};
 use mailhaul_testserver::generate::{self, GenerateOptions};
+use mailhaul_testserver::{Act, Nth, Point};
 use mailhaul_testserver::{Config, Features, Literals, Server};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,9 +21,9 @@ async fn pair(target_features: Features) -> Pair {
     let target = Server::start(Config { features: target_features, ..Config::plain("u") }).await.unwrap();
     let options = GenerateOptions { deleted: false, ..GenerateOptions::default() };
     source.account("u").fill(&generate::mailbox(7, 120, &options)).unwrap();
-    let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port())).user("u", "u").with(
-        "[transfer]\ntimeout = \"3s\"\noutage = \"60s\"\nfirst_contact = \"5s\"\n[limits]\nconnections = 2",
-    );
+    let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port()))
+        .user("u", "u")
+        .with("[transfer]\ntimeout = \"3s\"\noutage = \"60s\"\nfirst_contact = \"5s\"\n[limits]\nconnections = 2");
     Pair { source, target, haul }
 }
 
@@ -125,7 +125,11 @@ async fn a_stated_wait_is_obeyed_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_goodbye_in_mid_run_is_followed_by_a_new_session() {
     check_target_fault("bye", &[(Point::command("APPEND"), Nth::Only(40), Act::Bye("Session expired".into()))]).await;
-    check_source_fault("bye at the source", &[(Point::command("UID FETCH"), Nth::Only(9), Act::Bye("shutting down".into()))]).await;
+    check_source_fault(
+        "bye at the source",
+        &[(Point::command("UID FETCH"), Nth::Only(9), Act::Bye("shutting down".into()))],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,7 +178,10 @@ async fn an_outage_of_either_server_is_waited_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_target_stops_its_account_and_a_later_run_goes_on() {
     let source = Server::start(Config::plain("u")).await.unwrap();
-    source.account("u").fill(&generate::mailbox(9, 80, &GenerateOptions { deleted: false, ..Default::default() })).unwrap();
+    source
+        .account("u")
+        .fill(&generate::mailbox(9, 80, &GenerateOptions { deleted: false, ..Default::default() }))
+        .unwrap();
     let target = Server::start(Config { quota_bytes: Some(15_000), ..Config::plain("u") }).await.unwrap();
     let (port, store) = (target.port(), target.store().clone());
     let haul = Haul::new(Side::plain(source.port()), Side::plain(port)).user("u", "u");
@@ -210,7 +217,8 @@ async fn one_bad_account_does_not_stop_the_others() {
     let source = Server::start(Config::plain("good").user("bad", "other")).await.unwrap();
     let target = Server::start(Config::plain("good").user("bad", "pass")).await.unwrap();
     source.account("good").fill(&generate::mailbox(10, 40, &GenerateOptions::default())).unwrap();
-    let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port())).user("bad", "bad").user("good", "good");
+    let haul =
+        Haul::new(Side::plain(source.port()), Side::plain(target.port())).user("bad", "bad").user("good", "good");
     let ran = haul.run().await;
     assert_eq!(ran.end.accounts[0].failure.as_ref().unwrap().kind, Kind::SignInRefused);
     assert_eq!(ran.end.accounts[1].ending, Ending::Complete);

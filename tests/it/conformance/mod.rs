@@ -158,7 +158,8 @@ fn cyrus(_check: &str) -> Option<Site> {
 /// The server in the process, one for each check.
 fn in_process(check: &str) -> Option<Site> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let server = runtime.block_on(mailhaul_testserver::Server::start(mailhaul_testserver::Config::plain(check))).unwrap();
+    let server =
+        runtime.block_on(mailhaul_testserver::Server::start(mailhaul_testserver::Config::plain(check))).unwrap();
     let (user, password) = (check.to_owned(), "pass".to_owned());
     let address = Address::plain(server.port());
     Some(Site { address, user, password, is_exact: true, _server: Some(Box::new((server, runtime))) })
