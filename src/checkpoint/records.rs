@@ -412,13 +412,13 @@ impl Ledger {
 
 const SELECT: &str =
     "SELECT uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid, size, digest,
-    header, date, zone, flags FROM records";
+    header, date, zone, flags, risky FROM records";
 
 /// Meets no row where the message has landed. A floor that is NULL is the lowest.
 const INTEND: &str = "
 INSERT INTO records (folder, validity, uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid,
-    size, digest, header, date, zone, flags)
-VALUES (?1, ?2, ?3, ?4, 0, NULL, NULL, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+    size, digest, header, date, zone, flags, risky)
+VALUES (?1, ?2, ?3, ?4, 0, NULL, NULL, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 ON CONFLICT DO UPDATE SET stage = excluded.stage, evidence = 0, target_validity = NULL, target_uid = NULL,
     floor_validity = CASE WHEN records.stage = 0 AND records.floor_uid IS NULL THEN NULL
         ELSE excluded.floor_validity END,
@@ -427,13 +427,13 @@ ON CONFLICT DO UPDATE SET stage = excluded.stage, evidence = 0, target_validity 
             THEN min(records.floor_uid, excluded.floor_uid)
         ELSE excluded.floor_uid END,
     size = excluded.size, digest = excluded.digest, header = excluded.header, date = excluded.date,
-    zone = excluded.zone, flags = excluded.flags
+    zone = excluded.zone, flags = excluded.flags, risky = excluded.risky
 WHERE records.stage NOT IN (1, 2)";
 
 const ADOPT: &str = "
 INSERT OR REPLACE INTO records (folder, validity, uid, stage, evidence, target_validity, target_uid, floor_validity,
-    floor_uid, size, digest, header, date, zone, flags)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, NULL, ?10, ?11, ?12, ?13, ?14, ?15)";
+    floor_uid, size, digest, header, date, zone, flags, risky)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, NULL, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
 const SETTLE: &str = "
 INSERT INTO records (folder, validity, uid, stage, evidence, size, date, zone, flags)
@@ -483,6 +483,7 @@ fn put(
         record.date.map(InternalDate::unix),
         record.date.map(InternalDate::zone),
         record.flags.to_string(),
+        record.risky,
     ])?)
 }
 
@@ -500,6 +501,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         header: codec::digest(row, 9)?,
         date: date.zip(zone).and_then(|(unix, zone)| InternalDate::new(unix, zone)),
         flags: Flags::parse(flags),
+        risky: row.get(13)?,
     })
 }
 

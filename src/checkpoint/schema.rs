@@ -71,6 +71,7 @@ CREATE TABLE records (
     date INTEGER,                               -- seconds since 1970
     zone INTEGER,                               -- minutes east of Greenwich
     flags TEXT NOT NULL,
+    risky INTEGER NOT NULL DEFAULT 0,           -- 1: the copy's bytes are to be read back
     PRIMARY KEY (folder, validity, uid)
 ) STRICT, WITHOUT ROWID;
 -- Answers what people ask, and finds open intents, without reading the rows.

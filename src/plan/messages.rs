@@ -269,6 +269,7 @@ mod tests {
             header: None,
             date: None,
             flags: Flags::parse("\\Seen"),
+            risky: false,
             evidence: Evidence::None,
         }
     }

@@ -15,11 +15,11 @@ use super::event::Event;
 use super::pool::Lease;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
 use crate::failure::{Failure, Kind, Scope};
-use crate::imap::{Answer, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target, Traits};
+use crate::imap::{Answer, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
 use crate::mail::{
     Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, SystemFlag, Uid, UidValidity, WireName,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -64,8 +64,6 @@ pub(super) struct Copied {
     pub(super) refused: BTreeMap<Uid, (Refusal, Subject)>,
     /// FETCH of these was refused, or brought no body.
     pub(super) unread: BTreeMap<Uid, Option<Refusal>>,
-    /// Messages that some server alters in silence: to be read back.
-    pub(super) risky: BTreeSet<Uid>,
     /// Sent and not answered; they are written down as intended.
     pub(super) unanswered: Vec<Uid>,
     /// Why it ended before its end.
@@ -218,9 +216,6 @@ impl Intending<'_> {
                 self.copied.refused.insert(uid, (said_by_us(words), subject));
                 continue;
             }
-            if body.traits() != Traits::default() {
-                self.copied.risky.insert(uid);
-            }
             let (flags, date) = self.outside(uid);
             records.push(Record {
                 source_uid: uid,
@@ -232,6 +227,7 @@ impl Intending<'_> {
                 header: body.header(),
                 date: self.task.listing.get(uid).and_then(|entry| entry.date),
                 flags: flags.clone(),
+                risky: body.traits().is_risky(),
                 evidence: Evidence::None,
             });
             ready.push((Outgoing { source_uid: uid, flags, date, body, careful: self.dress.careful }, subject));

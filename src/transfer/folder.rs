@@ -238,7 +238,7 @@ impl Pass<'_> {
             listing: &source_listing,
             append_limit: target.session.capabilities().append_limit(),
         };
-        let (source, risky) = self.copy_all(&task, &uids, source, &mut target).await?;
+        let source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
         if let Some(source) = source {
             self.account.source.keep(source);
@@ -249,7 +249,7 @@ impl Pass<'_> {
         }
         self.change_flags(&task, &plan, &mut target).await?;
         let from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
-        let (end, target_state) = prove::prove(&task, target, from, &both.target_listing, &risky, &uids).await?;
+        let (end, target_state) = prove::prove(&task, target, from, &both.target_listing).await?;
         self.remember(source_state, target_state, &source_listing, &end).await?;
         Ok(Some(end))
     }
@@ -382,9 +382,9 @@ impl Pass<'_> {
         uids: &[Uid],
         source: Lease<Source>,
         target: &mut Lease<Target>,
-    ) -> Result<(Option<Lease<Source>>, std::collections::BTreeSet<Uid>), Failure> {
+    ) -> Result<Option<Lease<Source>>, Failure> {
         if uids.is_empty() {
-            return Ok((Some(source), std::collections::BTreeSet::new()));
+            return Ok(Some(source));
         }
         // A connection that keeps breaking is broken by some message: sent alone, it shows itself.
         let careful = self.memory.fruitless >= STRIKES_MAX;
@@ -408,7 +408,7 @@ impl Pass<'_> {
         for (uid, refused) in std::mem::take(&mut copied.refused) {
             source = self.try_otherwise(task, uid, refused, source, target).await?;
         }
-        Ok((source, copied.risky))
+        Ok(source)
     }
 
     fn stopped(&self) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::imap::{ImapError, Target};
 use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid};
 use crate::plan::{self, Difference, Proof};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
@@ -24,8 +24,6 @@ pub(super) async fn prove(
     mut target: Lease<Target>,
     from: Uid,
     before: &Listing,
-    risky: &BTreeSet<Uid>,
-    copied: &[Uid],
 ) -> Result<(FolderEnd, Option<FolderState>), Failure> {
     let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
     let new = list(&mut target.session, from, opened.state).await.map_err(on_target)?;
@@ -38,15 +36,21 @@ pub(super) async fn prove(
         for record in records.iter().filter(|record| unproven(record)) {
             let proof = prove_one(task, &listed, record, estimates);
             tell(task, record, &proof).await?;
-            if proof.evidence != record.evidence && proof.evidence != Evidence::None {
-                proofs.push((record.source_uid, proof.evidence));
+            if proof.evidence == Evidence::None {
+                continue;
             }
             let sampled = record.digest.is_some_and(|digest| in_sample(digest, task.account.sample));
-            if let (Some((_, uid)), Some(digest)) = (record.target, record.digest)
-                && proof.evidence != Evidence::None
-                && (sampled || risky.contains(&record.source_uid) || altered_size(&proof))
-            {
-                to_read.push((record.source_uid, uid, digest));
+            match (record.target, record.digest) {
+                // Nothing is proven of it before its bytes are read: killed in between, they would never be.
+                (Some((_, target_uid)), Some(digest)) if sampled || record.risky || altered_size(&proof) => {
+                    to_read.push(ToRead {
+                        source_uid: record.source_uid,
+                        target_uid,
+                        digest,
+                        evidence: proof.evidence,
+                    });
+                }
+                _ => proofs.push((record.source_uid, proof.evidence)),
             }
         }
         task.account.ledger.prove(task.folder, task.source_validity, proofs).await?;
@@ -56,8 +60,16 @@ pub(super) async fn prove(
     task.account.target.keep(target);
     task.account.ledger.flush().await?;
     let end = count(task).await?;
-    let _ = copied;
     Ok((end, state))
+}
+
+/// A copy whose bytes are read back.
+struct ToRead {
+    source_uid: Uid,
+    target_uid: Uid,
+    digest: Digest,
+    /// What its metadata have shown.
+    evidence: Evidence,
 }
 
 struct Listed<'a> {
@@ -117,23 +129,26 @@ async fn read_back(
     task: &Task<'_>,
     target: &mut Lease<Target>,
     listed: &Listed<'_>,
-    to_read: Vec<(Uid, Uid, Digest)>,
+    to_read: Vec<ToRead>,
 ) -> Result<(), Failure> {
-    let mut uids: Vec<Uid> = to_read.iter().map(|(_, uid, _)| *uid).collect();
+    let mut uids: Vec<Uid> = to_read.iter().map(|one| one.target_uid).collect();
     uids.sort_unstable();
     let account = task.account;
     let found = digests(account, &mut target.session, &account.target.brake, &uids, listed.new).await?;
     let found: BTreeMap<Uid, Digest> = found.into_iter().collect();
     let mut proofs = Vec::new();
-    for (source_uid, target_uid, sent) in to_read {
+    for ToRead { source_uid, target_uid, digest, evidence } in to_read {
         match found.get(&target_uid) {
-            Some(copied) if *copied == sent => proofs.push((source_uid, Evidence::BytesEqual)),
-            Some(_) => {
+            // What differs otherwise stays told: equal bytes with other flags are not a complete copy.
+            Some(copied) if *copied == digest && evidence == Evidence::MetadataEqual => {
+                proofs.push((source_uid, Evidence::BytesEqual))
+            }
+            Some(copied) if *copied != digest => {
                 proofs.push((source_uid, Evidence::BytesAltered));
                 let what = "the target stored other bytes than were sent".to_owned();
                 copy::note_change(task, source_uid, LossKind::Bytes, what).await?;
             }
-            None => {}
+            _ => proofs.push((source_uid, evidence)),
         }
     }
     Ok(account.ledger.prove(task.folder, task.source_validity, proofs).await?)

@@ -269,6 +269,7 @@ fn adopted(both: &Both, uid: Uid, target: (crate::mail::UidValidity, Uid), evide
         header: None,
         date: entry.date,
         flags: Flags::default(),
+        risky: false,
         evidence,
     })
 }
