@@ -65,8 +65,9 @@ pub(super) fn account_done(
     fates: &BTreeMap<Fate, u64>,
 ) -> String {
     let rest = match failure {
-        Some(failure) => one_line(failure),
-        None => of_fates(fates),
+        // Whoever asked to stop knows why.
+        Some(failure) if end != Ending::Stopped => one_line(failure),
+        _ => of_fates(fates),
     };
     format!("{}: {}: {rest}", clean(account), ending(end))
 }

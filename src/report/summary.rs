@@ -37,7 +37,8 @@ fn account_lines(account: &AccountEnd, paint: Paint) -> Vec<String> {
     if !evidence.is_empty() {
         lines.push(format!("    on the target: {evidence}"));
     }
-    if let Some(failure) = &account.failure {
+    // Whoever asked to stop knows why.
+    if let Some(failure) = account.failure.as_ref().filter(|_| account.ending != Ending::Stopped) {
         lines.extend(failure_lines(failure).into_iter().map(|line| format!("    {line}")));
     }
     for (folder, failure) in &account.folders_failed {
