@@ -1,2 +1,5 @@
 //! The program: arguments in, exit code out.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    mailhaul::cli::main_with(std::env::args_os())
+}

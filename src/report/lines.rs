@@ -1,0 +1,98 @@
+//! Events as lines with a time: for pipes and log files.
+
+use super::json::put;
+use super::sentences::sentences;
+use super::words::{bytes, clean, counted, quoted, stamp};
+use crate::transfer::Event;
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+/// Between two lines that tell how much an account has copied.
+const COPIED_EVERY: Duration = Duration::from_secs(10);
+
+/// What an account has copied.
+struct Tally {
+    messages: u64,
+    bytes: u64,
+    told: SystemTime,
+}
+
+/// Writes events as lines. What cannot be written is lost: the run goes on.
+pub(super) struct Lines<W> {
+    out: W,
+    tallies: HashMap<String, Tally>,
+}
+
+impl<W: Write> Lines<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, tallies: HashMap::new() }
+    }
+
+    pub(super) fn tell(&mut self, event: &Event, now: SystemTime) {
+        let lines = match event {
+            Event::Copied { account, folder, messages, bytes } => {
+                self.copied(account, folder, *messages, *bytes, now).into_iter().collect()
+            }
+            _ => sentences(event),
+        };
+        match event {
+            Event::AccountStarted { account } => {
+                self.tallies.insert(account.clone(), Tally { messages: 0, bytes: 0, told: now });
+            }
+            Event::AccountDone { account, .. } => drop(self.tallies.remove(account)),
+            _ => {}
+        }
+        for line in lines {
+            let _ = put(&mut self.out, &format!("{} {line}", stamp(now)));
+        }
+    }
+
+    fn copied(&mut self, account: &str, folder: &str, messages: u64, size: u64, now: SystemTime) -> Option<String> {
+        let tally =
+            self.tallies.entry(account.to_owned()).or_insert_with(|| Tally { messages: 0, bytes: 0, told: now });
+        tally.messages += messages;
+        tally.bytes += size;
+        // A clock that was set back must not silence the account.
+        if now.duration_since(tally.told).is_ok_and(|since| since < COPIED_EVERY) {
+            return None;
+        }
+        tally.told = now;
+        let copied = counted(tally.messages, "message");
+        Some(format!("{}: {copied} copied so far ({}), now in {}", clean(account), bytes(tally.bytes), quoted(folder)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::story;
+
+    #[test]
+    fn a_log_says_each_thing_once_and_thins_what_is_copied() {
+        let mut lines = Lines::new(Vec::new());
+        let mut now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        for event in story() {
+            lines.tell(&event, now);
+            now += Duration::from_secs(4);
+        }
+        insta::assert_snapshot!(String::from_utf8(lines.out).unwrap(), @r#"
+        2026-01-02T03:04:05Z acme: begins with 2 accounts
+        2026-01-02T03:04:09Z info@acme.example: begins
+        2026-01-02T03:04:13Z sales@acme.example: begins
+        2026-01-02T03:04:17Z info@acme.example: 2 folders
+        2026-01-02T03:04:17Z info@acme.example: warning: "a.b" goes to "a．b": the target cannot hold its name as it is
+        2026-01-02T03:04:21Z info@acme.example: "INBOX": 1,204 of 3,000 messages to copy (114.8 MiB)
+        2026-01-02T03:04:25Z sales@acme.example: waits 42s for the source: failed to connect to a:993: refused
+        2026-01-02T03:04:29Z info@acme.example: 100 messages copied so far (9.5 MiB), now in "INBOX"
+        2026-01-02T03:04:41Z info@acme.example: "INBOX" uid 17: refused by the target: NO [LIMIT] message too large ("Quarterly �[31mnumbers", 40.0 MiB)
+        2026-01-02T03:04:45Z info@acme.example: "INBOX" uid 18: the target did not keep: $Work
+        2026-01-02T03:04:49Z info@acme.example: "INBOX": done: 2,999 copied, 1 refused by the target
+        2026-01-02T03:04:53Z info@acme.example: "Sent": unchanged: 12 there already
+        2026-01-02T03:04:57Z info@acme.example: "Odd��name": given up: target: failed to create it: NO not allowed
+        2026-01-02T03:05:01Z info@acme.example: complete with exceptions: 2,999 copied, 12 there already, 1 refused by the target
+        2026-01-02T03:05:05Z sales@acme.example: failed: source: failed to connect to imap.old.example:993: connection refused (check host, port and tls in the job file)
+        2026-01-02T03:05:09Z acme: ended: 1 complete with exceptions, 1 failed
+        "#);
+    }
+}
