@@ -70,7 +70,13 @@ const ROOMS: &[Room] = &[
     ),
     room("report", &["mail", "failure", "plan", "checkpoint", "transfer"]),
     room("daemon", &["mail", "failure", "net", "config", "transfer", "report", "checkpoint"]),
-    room("cli", &["failure", "provider", "auth", "discover", "config", "checkpoint", "transfer", "report", "daemon"]),
+    Room {
+        items: &[("mail", "Side"), ("net", "Network")],
+        ..room(
+            "cli",
+            &["failure", "provider", "auth", "discover", "config", "checkpoint", "transfer", "report", "daemon"],
+        )
+    },
     room("main", &["cli"]),
 ];
 

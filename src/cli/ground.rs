@@ -6,11 +6,8 @@ use super::exit::Exit;
 use super::tell::Refusal;
 use crate::checkpoint::{Ledger, LedgerError};
 use crate::config::Job;
-use crate::imap::BodyRoom;
-use crate::net::{Dial, Network};
-use crate::pace::Hosts;
 use crate::report::{Paint, Screen};
-use crate::transfer::{Context, Events, Mode};
+use crate::transfer::{Context, Events, Mode, Shared};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,14 +66,8 @@ impl Ground {
     }
 
     /// Puts together what jobs of this process share. `home`: where the ledger and large messages on their way are kept.
-    pub(super) fn kit(&self, ledger: Ledger, home: &Path) -> Result<Kit, Refusal> {
-        let spool = home.join("spool");
-        make_private(&spool).map_err(|error| {
-            let path = spool.display();
-            Refusal::new(Exit::State, format!("failed to make the directory {path}: {error}\n  hint: --state DIR"))
-        })?;
-        let stop = self.stop.clone();
-        Ok(Kit { ledger, spool, dial: Arc::new(Network::new()), hosts: Hosts::default(), stop })
+    pub(super) fn kit(&self, ledger: Ledger, home: &Path) -> Kit {
+        Kit { ledger, home: home.to_owned(), stop: self.stop.clone() }
     }
 
     /// Gives how results look on standard output.
@@ -109,36 +100,26 @@ impl Ground {
 /// What all jobs of this process share.
 pub(super) struct Kit {
     pub(super) ledger: Ledger,
-    spool: PathBuf,
-    pub(super) dial: Arc<dyn Dial>,
-    hosts: Hosts,
+    home: PathBuf,
     stop: CancellationToken,
 }
 
 impl Kit {
     /// Gives everything one job stands on. Jobs of a command line run one after the other: each has all the memory.
-    pub(super) fn context(&self, job: Job, events: Events, mode: Mode) -> Context {
-        Context {
-            ledger: self.ledger.clone(),
-            dial: Arc::clone(&self.dial),
-            events,
-            stop: self.stop.clone(),
-            hosts: self.hosts.clone(),
-            room: BodyRoom::new(job.options.memory, job.options.spool_above, &self.spool),
-            mode,
-            job: Arc::new(job),
-        }
+    pub(super) fn context(&self, job: Job, events: Events, mode: Mode) -> Result<Context, Refusal> {
+        let shared =
+            Shared::over_network(job.options.memory, job.options.spool_above, &self.home).map_err(|error| {
+                let path = self.home.display();
+                Refusal::new(Exit::State, format!("failed to make a directory in {path}: {error}\n  hint: --state DIR"))
+            })?;
+        let (ledger, stop) = (self.ledger.clone(), self.stop.clone());
+        Ok(Context { job: Arc::new(job), ledger, shared, events, stop, mode })
     }
 
     /// Makes everything durable.
     pub(super) async fn close(self) -> Result<(), Refusal> {
         self.ledger.close().await.map_err(Refusal::from)
     }
-}
-
-/// Gives how bytes get to hosts.
-pub(super) fn dial() -> Arc<dyn Dial> {
-    Arc::new(Network::new())
 }
 
 fn is_dumb() -> bool {
@@ -148,15 +129,6 @@ fn is_dumb() -> bool {
 /// See no-color.org: set to anything but nothing.
 fn takes_colour() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb()
-}
-
-/// Makes a directory that only its owner may enter.
-fn make_private(directory: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
 }
 
 /// Gives a path as a shell reads it back.

@@ -38,7 +38,7 @@ pub(super) async fn check(ground: &Ground, arguments: &Check) -> Result<Exit, Re
     for Typed { path, job } in jobs {
         let name = job.name.clone();
         let place = Place::passing(ground)?;
-        let checks = place.look(job, ground, transfer::check).await;
+        let checks = place.look(job, ground, transfer::check).await?;
         exits.extend(checks.iter().map(Exit::of_check));
         if arguments.json {
             tell::print(&Answer::document((&name, &path), &checks))?;
@@ -57,7 +57,7 @@ pub(super) async fn plan(ground: &Ground, arguments: &OneJob) -> Result<Exit, Re
     let _signals = ground.heed_signals();
     let name = job.name.clone();
     let place = Place::knowing(ground)?;
-    let plans = place.look(job, ground, transfer::plan).await;
+    let plans = place.look(job, ground, transfer::plan).await?;
     place.close().await?;
     tell::print(&match arguments.json {
         true => Answer::document((&name, &path), &plans),
@@ -77,7 +77,7 @@ pub(super) async fn verify(ground: &Ground, arguments: &Verify) -> Result<Exit, 
     let name = job.name.clone();
     let (level, sample) = (arguments.level.into(), arguments.sample.unwrap_or(1.0));
     let place = Place::knowing(ground)?;
-    let verdicts = place.look(job, ground, |context| transfer::verify(context, level, sample)).await;
+    let verdicts = place.look(job, ground, |context| transfer::verify(context, level, sample)).await?;
     place.close().await?;
     tell::print(&match arguments.json {
         true => Answer::document((&name, &path), &verdicts),
@@ -98,7 +98,7 @@ impl Place {
     fn passing(ground: &Ground) -> Result<Self, Refusal> {
         let directory = tempfile::tempdir()
             .map_err(|error| Refusal::new(Exit::State, format!("failed to make a temporary directory: {error}")))?;
-        let kit = ground.kit(Ledger::open(directory.path())?, directory.path())?;
+        let kit = ground.kit(Ledger::open(directory.path())?, directory.path());
         Ok(Self { kit, _passing: Some(directory) })
     }
 
@@ -107,18 +107,24 @@ impl Place {
         if ground.ledger_to_read()?.is_none() {
             return Self::passing(ground);
         }
-        Ok(Self { kit: ground.kit(ground.ledger()?, &ground.state()?)?, _passing: None })
+        Ok(Self { kit: ground.kit(ground.ledger()?, &ground.state()?), _passing: None })
     }
 
     /// Looks, and says meanwhile when a server is waited for.
-    async fn look<T, F: Future<Output = T>>(&self, job: Job, ground: &Ground, look: impl FnOnce(Context) -> F) -> T {
+    async fn look<T, F: Future<Output = T>>(
+        &self,
+        job: Job,
+        ground: &Ground,
+        look: impl FnOnce(Context) -> F,
+    ) -> Result<T, Refusal> {
         let (events, inbox) = Events::channel();
+        let context = self.kit.context(job, events, Mode::default())?;
         let follower = Reporter::lines(ground.screen.clone()).follow(inbox);
         let follower = AbortOnDropHandle::new(tokio::spawn(follower));
-        let seen = look(self.kit.context(job, events, Mode::default())).await;
+        let seen = look(context).await;
         // Nobody sends any more. Should it have panicked, there is nothing left to show.
         let _ = follower.await;
-        seen
+        Ok(seen)
     }
 
     async fn close(self) -> Result<(), Refusal> {

@@ -25,7 +25,7 @@ pub(super) async fn carry_out(
     json: bool,
     before: Vec<Exit>,
 ) -> Result<Exit, Refusal> {
-    let kit = ground.kit(ground.ledger()?, &ground.state()?)?;
+    let kit = ground.kit(ground.ledger()?, &ground.state()?);
     let _signals = ground.heed_signals();
     let mut exits = before;
     let mut next = Vec::new();
@@ -36,7 +36,7 @@ pub(super) async fn carry_out(
             continue;
         }
         let name = job.name.clone();
-        let end = Box::pin(one(ground, &kit, job, mode, json)).await;
+        let end = Box::pin(one(ground, &kit, job, mode, json)).await?;
         exits.extend(end.accounts.iter().map(Exit::of_end));
         let commands = commands(ground, &path, &end);
         if !json {
@@ -57,8 +57,9 @@ pub(super) async fn carry_out(
     Ok(exit)
 }
 
-async fn one(ground: &Ground, kit: &Kit, job: crate::config::Job, mode: Mode, json: bool) -> JobEnd {
+async fn one(ground: &Ground, kit: &Kit, job: crate::config::Job, mode: Mode, json: bool) -> Result<JobEnd, Refusal> {
     let (events, inbox) = Events::channel();
+    let context = kit.context(job, events, mode)?;
     let reporter = match (json, ground.live_paint()) {
         (true, _) => Reporter::json(std::io::stdout()),
         (false, Some(paint)) => Reporter::live(ground.screen.clone(), paint),
@@ -67,11 +68,11 @@ async fn one(ground: &Ground, kit: &Kit, job: crate::config::Job, mode: Mode, js
     // A slow reader may block it: that must not take a worker of the run away.
     let runtime = tokio::runtime::Handle::current();
     let follower = tokio::task::spawn_blocking(move || runtime.block_on(reporter.follow(inbox)));
-    let end = transfer::run(kit.context(job, events, mode)).await;
+    let end = transfer::run(context).await;
     if follower.await.is_err() {
         tracing::error!("what was going on could not be shown to its end");
     }
-    end
+    Ok(end)
 }
 
 /// Gives what to type next after a job.

@@ -2,12 +2,14 @@
 
 use super::arguments::{Daemon, Init};
 use super::exit::Exit;
-use super::ground::{self, Ground, shell};
+use super::ground::{Ground, shell};
 use super::tell::{self, Refusal};
+use crate::net::Network;
 use crate::{config, daemon as service};
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// `mailhaul init`.
 pub(super) fn init(arguments: &Init) -> Result<Exit, Refusal> {
@@ -46,8 +48,8 @@ pub(super) async fn daemon(ground: &Ground, arguments: &Daemon) -> Result<Exit, 
         config::load_daemon(&arguments.config).map_err(|errors| Refusal::new(Exit::Unusable, errors.to_string()))?;
     let state = ground.state_or(config.state.clone())?;
     let _signals = ground.heed_signals();
-    match service::serve(config, &state, ground::dial(), ground.stop.clone()).await {
+    match service::serve(config, &state, Arc::new(Network::new()), ground.stop.clone()).await {
         Ok(()) => Ok(Exit::Complete),
-        Err(error) => Err(Refusal::from(error.failure())),
+        Err(error) => Err(Refusal::from(crate::failure::Failure::from(error))),
     }
 }

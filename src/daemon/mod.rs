@@ -17,10 +17,8 @@ mod tests;
 use crate::checkpoint::{Ledger, LedgerError};
 use crate::config::{DaemonConfig, Job};
 use crate::failure::{Failure, Kind};
-use crate::imap::BodyRoom;
 use crate::net::Dial;
-use crate::pace::Hosts;
-use crate::transfer::{self, AccountEnd, Events, JobEnd};
+use crate::transfer::{self, AccountEnd, Events, JobEnd, Shared};
 use lock::DaemonLock;
 use schedule::{Act, Again, Remembered, Seen, Standing, Version, Which};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -152,10 +150,8 @@ enum Input {
 struct Daemon {
     config: DaemonConfig,
     ledger: Ledger,
-    dial: Arc<dyn Dial>,
+    shared: Shared,
     stop: CancellationToken,
-    hosts: Hosts,
-    room: BodyRoom,
     _lock: DaemonLock,
     files: Files,
     standings: BTreeMap<PathBuf, Standing>,
@@ -194,15 +190,15 @@ impl Daemon {
             make_directory(&jobs)?;
             let ledger = Ledger::open(&state)?;
             let lock = DaemonLock::take(&state, &jobs)?;
-            Ok::<_, DaemonError>((ledger, lock))
+            let shared = Shared::new(dial, MEMORY, SPOOL_ABOVE, &state)
+                .map_err(|error| DaemonError::Jobs { path: state, why: error.to_string() })?;
+            Ok::<_, DaemonError>((ledger, lock, shared))
         });
-        let (ledger, lock) = opened.await?;
+        let (ledger, lock, shared) = opened.await?;
         let remembered = ledger.accounts().await?.into_iter().map(Remembered::from).collect();
-        let spool = ledger.path().parent().unwrap_or(Path::new("."));
-        tracing::info!(jobs = %config.jobs.display(), state = %spool.display(), "watches for job files");
+        tracing::info!(jobs = %config.jobs.display(), ledger = %ledger.path().display(), "watches for job files");
         Ok(Self {
-            room: BodyRoom::new(MEMORY, SPOOL_ABOVE, spool),
-            hosts: Hosts::default(),
+            shared,
             files: Files { remembered, ..Files::default() },
             standings: BTreeMap::new(),
             runs: JoinSet::new(),
@@ -212,7 +208,6 @@ impl Daemon {
             _lock: lock,
             config,
             ledger,
-            dial,
             stop,
         })
     }
@@ -278,11 +273,9 @@ impl Daemon {
         let context = transfer::Context {
             job,
             ledger: self.ledger.clone(),
-            dial: Arc::clone(&self.dial),
+            shared: self.shared.clone(),
             events,
             stop: stop.clone(),
-            hosts: self.hosts.clone(),
-            room: self.room.clone(),
             mode: transfer::Mode::default(),
         };
         let run = async move { tokio::join!(transfer::run(context), tell::follow(name, told)).0 };

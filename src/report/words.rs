@@ -120,6 +120,7 @@ pub(super) fn state(state: &AccountState) -> &'static str {
 pub(super) fn because(because: Because) -> &'static str {
     match because {
         Because::Same => "",
+        Because::Before => "where an earlier run put it",
         Because::Rule => "by a rule",
         Because::Role => "by its role",
         Because::Separator => "the target cannot hold its name",

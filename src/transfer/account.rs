@@ -80,8 +80,9 @@ impl Account {
             account: account.name.clone(),
             mailbox: mailbox.clone(),
             limits,
-            dial: Arc::clone(&context.dial),
+            dial: Arc::clone(&context.shared.dial),
             gate: context
+                .shared
                 .hosts
                 .gate(&format!("{}:{}", mailbox.endpoint.host, mailbox.endpoint.port), job.host_connections),
             patience,
@@ -102,7 +103,7 @@ impl Account {
             ledger,
             events: context.events.clone(),
             stop,
-            room: context.room.clone(),
+            room: context.shared.room.clone(),
             patience,
             mode: context.mode,
             order: job.order,

@@ -22,9 +22,10 @@ pub use verify::{AccountVerdict, FolderVerdict, Level, verify};
 use crate::checkpoint::Ledger;
 use crate::config::Job;
 use crate::imap::BodyRoom;
-use crate::net::Dial;
+use crate::net::{Dial, Network};
 use crate::pace::Hosts;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -61,22 +62,50 @@ pub struct Mode {
     pub restore: bool,
 }
 
+/// What all jobs of a process share: the way to hosts, the connections to them, room for bodies on their way.
+#[derive(Clone)]
+pub struct Shared {
+    dial: Arc<dyn Dial>,
+    hosts: Hosts,
+    room: BodyRoom,
+}
+
+impl Shared {
+    /// Takes `memory` bytes for small bodies; those above `spool_above` bytes pass through unlinked files in `state`.
+    ///
+    /// # Errors
+    /// What hinders the directory for these files.
+    pub fn new(dial: Arc<dyn Dial>, memory: u64, spool_above: u64, state: &Path) -> std::io::Result<Self> {
+        let spool = state.join("spool");
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&spool)?;
+        Ok(Self { dial, hosts: Hosts::default(), room: BodyRoom::new(memory, spool_above, &spool) })
+    }
+
+    /// As [`Self::new`], over the network as it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn over_network(memory: u64, spool_above: u64, state: &Path) -> std::io::Result<Self> {
+        Self::new(Arc::new(Network::new()), memory, spool_above, state)
+    }
+}
+
 /// Everything a run stands on.
 pub struct Context {
     /// What is to be done.
     pub job: Arc<Job>,
     /// What has been done.
     pub ledger: Ledger,
-    /// How bytes get to hosts.
-    pub dial: Arc<dyn Dial>,
+    /// What it shares with other jobs of this process.
+    pub shared: Shared,
     /// Where it is told.
     pub events: Events,
     /// Asks to stop at the next safe point.
     pub stop: CancellationToken,
-    /// The connections of all jobs of this process.
-    pub hosts: Hosts,
-    /// Room for bodies of all jobs of this process.
-    pub room: BodyRoom,
     /// What was asked for beyond the job.
     pub mode: Mode,
 }

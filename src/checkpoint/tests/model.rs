@@ -129,7 +129,7 @@ fn theirs(number: u32, target: u32) -> Record {
 /// What a settlement alone says of a message.
 fn bare(number: u32) -> Record {
     let (floor, digest, header, date, flags) = (None, None, None, InternalDate::new(4, 0), Flags::default());
-    Record { floor, digest, header, date, flags, size: 5, ..intent(number) }
+    Record { floor, digest, header, date, flags, size: 5, risky: false, ..intent(number) }
 }
 
 fn settlement(number: u32, fate: Ending, trouble: bool) -> Settlement {

@@ -44,7 +44,7 @@ fn unknown_keys_are_told_with_the_nearest_known_one() {
     job.toml:9: transfer.exclude: unknown key
       hint: "exclude" belongs in [folders]
     job.toml:10: transfer."odd key": unknown key
-      hint: known here: accounts, outage, first_contact, timeout, sample, spool_above, memory
+      hint: known here: accounts, outage, first_contact, timeout, sample, spool_above, memory, copy_deleted
     "#);
     assert_snapshot!(source("host = \"a.example\"\nuser = \"info\""), @r#"
     job.toml:3: source.user: unknown key
@@ -278,7 +278,7 @@ fn providers_are_known_by_name() {
     "#);
     assert_snapshot!(source("provider = \"acme\""), @r#"
     job.toml:2: source.provider: no provider is called "acme"
-      hint: known are microsoft365, outlook, gmail, google-workspace, rackspace, yahoo, aol, icloud, fastmail, zoho, godaddy, titan, ionos, hostinger, ovh, gandi, infomaniak, gmx or proton-bridge; for any other server write host = …
+      hint: known are microsoft365, outlook, gmail, google-workspace, rackspace, yahoo, aol, icloud, fastmail, zoho, godaddy, titan, ionos, hostinger, ovh, gandi, infomaniak, gmx, web.de or proton-bridge; for any other server write host = …
     "#);
 }
 

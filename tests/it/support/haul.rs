@@ -3,10 +3,7 @@
 use super::scratch::Scratch;
 use mailhaul::checkpoint::Ledger;
 use mailhaul::config::{self, Context as Reading, Job};
-use mailhaul::imap::BodyRoom;
-use mailhaul::net::Network;
-use mailhaul::pace::Hosts;
-use mailhaul::transfer::{self, Context, Event, Events, JobEnd, Mode};
+use mailhaul::transfer::{self, Context, Event, Events, JobEnd, Mode, Shared};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,17 +100,13 @@ impl Haul {
         let job = self.job();
         let state = self.state();
         let ledger = Ledger::open(&state).unwrap();
-        let spool = state.join("spool");
-        std::fs::create_dir_all(&spool).unwrap();
         let (events, received) = Events::channel();
         let context = Context {
-            room: BodyRoom::new(job.options.memory, job.options.spool_above, &spool),
+            shared: Shared::over_network(job.options.memory, job.options.spool_above, &state).unwrap(),
             job: Arc::new(job),
             ledger,
-            dial: Arc::new(Network::new()),
             events,
             stop: CancellationToken::new(),
-            hosts: Hosts::default(),
             mode: Mode::default(),
         };
         (context, received)
