@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const RATE_OVER: Duration = Duration::from_secs(15);
 /// Between two samples of a rate.
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
+/// The least that is worth saying of a time that will grow.
+const BOUND_MIN: Duration = Duration::from_secs(10);
 const NAME_WIDTH_MAX: usize = 32;
 const FOLDER_WIDTH: usize = 20;
 const BAR_WIDTH: usize = 10;
@@ -252,8 +254,13 @@ fn progress(done: Sum, total: Sum, rate: &Rate, known: bool, now: Instant) -> St
     text.push_str(&format!("  {messages:.1}/s  {}/s", bytes(size as u64)));
     let left = total.messages.saturating_sub(done.messages);
     if left > 0 && messages > 0.0 {
-        let time = span(Duration::try_from_secs_f64(left as f64 / messages).unwrap_or(Duration::MAX));
-        text.push_str(&if known { format!("  {time} left") } else { format!("  over {time} left") });
+        let time = Duration::try_from_secs_f64(left as f64 / messages).unwrap_or(Duration::MAX);
+        match known {
+            true => text.push_str(&format!("  {} left", span(time))),
+            // A lower bound near nothing says nothing.
+            false if time >= BOUND_MIN => text.push_str(&format!("  over {} left", span(time))),
+            false => {}
+        }
     }
     text
 }
