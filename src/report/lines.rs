@@ -4,6 +4,7 @@ use super::json::put;
 use super::sentences::sentences;
 use super::words::{bytes, clean, counted, quoted, stamp};
 use crate::transfer::Event;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -11,11 +12,16 @@ use std::time::{Duration, SystemTime};
 /// Between two lines that tell how much an account has copied.
 const COPIED_EVERY: Duration = Duration::from_secs(10);
 
-/// What an account has copied.
+/// Messages of one account that are told one by one; a target that keeps no keyword would fill a disk with them.
+const TOLD_MAX: u32 = 200;
+
+/// What an account has copied, and what was told of it.
 struct Tally {
     messages: u64,
     bytes: u64,
     told: SystemTime,
+    /// Messages told one by one.
+    singly: u32,
 }
 
 /// Writes events as lines. What cannot be written is lost: the run goes on.
@@ -34,23 +40,46 @@ impl<W: Write> Lines<W> {
             Event::Copied { account, folder, messages, bytes } => {
                 self.copied(account, folder, *messages, *bytes, now).into_iter().collect()
             }
+            Event::MessageFailed { account, .. } | Event::MessageChanged { account, .. } => {
+                self.singly(account, event, now)
+            }
+            Event::AccountDone { account, .. } => {
+                self.tallies.remove(account);
+                sentences(event)
+            }
+            Event::AccountStarted { account } => {
+                self.tally(account, now);
+                sentences(event)
+            }
             _ => sentences(event),
         };
-        match event {
-            Event::AccountStarted { account } => {
-                self.tallies.insert(account.clone(), Tally { messages: 0, bytes: 0, told: now });
-            }
-            Event::AccountDone { account, .. } => drop(self.tallies.remove(account)),
-            _ => {}
-        }
         for line in lines {
             let _ = put(&mut self.out, &format!("{} {line}", stamp(now)));
         }
     }
 
+    fn tally(&mut self, account: &str, now: SystemTime) -> &mut Tally {
+        let begin = || Tally { messages: 0, bytes: 0, told: now, singly: 0 };
+        self.tallies.entry(account.to_owned()).or_insert_with(begin)
+    }
+
+    fn singly(&mut self, account: &str, event: &Event, now: SystemTime) -> Vec<String> {
+        let tally = self.tally(account, now);
+        tally.singly = tally.singly.saturating_add(1);
+        match tally.singly.cmp(&TOLD_MAX) {
+            Ordering::Less => sentences(event),
+            Ordering::Equal => {
+                let mut lines = sentences(event);
+                lines
+                    .push(format!("{}: further messages are not told one by one; the ledger has them", clean(account)));
+                lines
+            }
+            Ordering::Greater => Vec::new(),
+        }
+    }
+
     fn copied(&mut self, account: &str, folder: &str, messages: u64, size: u64, now: SystemTime) -> Option<String> {
-        let tally =
-            self.tallies.entry(account.to_owned()).or_insert_with(|| Tally { messages: 0, bytes: 0, told: now });
+        let tally = self.tally(account, now);
         tally.messages += messages;
         tally.bytes += size;
         // A clock that was set back must not silence the account.
@@ -88,11 +117,23 @@ mod tests {
         2026-01-02T03:04:41Z info@acme.example: "INBOX" uid 17: refused by the target: NO [LIMIT] message too large ("Quarterly �[31mnumbers", 40.0 MiB)
         2026-01-02T03:04:45Z info@acme.example: "INBOX" uid 18: the target did not keep: $Work
         2026-01-02T03:04:49Z info@acme.example: "INBOX": done: 2,999 copied, 1 refused by the target
-        2026-01-02T03:04:53Z info@acme.example: "Sent": unchanged: 12 there already
         2026-01-02T03:04:57Z info@acme.example: "Odd��name": given up: target: failed to create it: NO not allowed
         2026-01-02T03:05:01Z info@acme.example: complete with exceptions: 2,999 copied, 12 there already, 1 refused by the target
         2026-01-02T03:05:05Z sales@acme.example: failed: source: failed to connect to imap.old.example:993: connection refused (check host, port and tls in the job file)
         2026-01-02T03:05:09Z acme: ended: 1 complete with exceptions, 1 failed
         "#);
+    }
+
+    #[test]
+    fn a_log_does_not_grow_with_every_message() {
+        let mut lines = Lines::new(Vec::new());
+        let changed = story().into_iter().find(|event| matches!(event, Event::MessageChanged { .. })).unwrap();
+        for _ in 0..1000 {
+            lines.tell(&changed, SystemTime::UNIX_EPOCH);
+        }
+        let text = String::from_utf8(lines.out).unwrap();
+        assert_eq!(text.lines().count(), TOLD_MAX as usize + 1);
+        let last = "info@acme.example: further messages are not told one by one; the ledger has them";
+        assert!(text.trim_end().ends_with(last), "{text}");
     }
 }

@@ -57,19 +57,23 @@ pub(super) struct Live {
     screen: Screen,
     paint: Paint,
     board: Board,
-    bars: Vec<ProgressBar>,
+    bar: Option<ProgressBar>,
     told: HashMap<String, u32>,
 }
 
 impl Live {
     pub(super) fn new(screen: Screen, paint: Paint) -> Self {
         screen.bars.set_draw_target(ProgressDrawTarget::stderr());
-        Self { screen, paint, board: Board::new(Instant::now()), bars: Vec::new(), told: HashMap::new() }
+        Self { screen, paint, board: Board::new(Instant::now()), bar: None, told: HashMap::new() }
     }
 
     pub(super) fn tell(&mut self, event: &Event) {
         self.board.tell(event, Instant::now());
-        for line in self.kept(event) {
+        let kept = self.kept(event);
+        if !kept.is_empty() {
+            self.draw();
+        }
+        for line in kept {
             // Nothing else can be done about a terminal that is gone.
             let _ = self.screen.bars.println(line);
         }
@@ -106,25 +110,18 @@ impl Live {
     pub(super) fn draw(&mut self) {
         let (rows, width) = Term::stderr().size();
         let lines = self.board.lines(Instant::now(), (rows.into(), width.into()));
-        while self.bars.len() > lines.len() {
-            if let Some(bar) = self.bars.pop() {
-                bar.finish_and_clear();
-                self.screen.bars.remove(&bar);
-            }
-        }
-        while self.bars.len() < lines.len() {
+        // One bar of many lines, so that they change together.
+        let bar = self.bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-            self.bars.push(self.screen.bars.add(ProgressBar::new_spinner().with_style(style)));
-        }
-        for (bar, line) in self.bars.iter().zip(lines) {
-            bar.set_message(line);
-        }
+            self.screen.bars.add(ProgressBar::new_spinner().with_style(style))
+        });
+        bar.set_message(lines.join("\n"));
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        for bar in self.bars.drain(..) {
+        if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
         self.screen.clear();

@@ -7,7 +7,8 @@ use crate::transfer::{Ending, Event};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Gives what an event says, a line each and without line ends; nothing for [`Event::Copied`], which is summed up.
+/// Gives what an event says, a line each and without line ends. Nothing is said of folders with nothing to do, nor for
+/// [`Event::Copied`], which is summed up.
 pub(super) fn sentences(event: &Event) -> Vec<String> {
     match event {
         Event::JobStarted { job, accounts } => {
@@ -20,11 +21,9 @@ pub(super) fn sentences(event: &Event) -> Vec<String> {
             lines.extend(warnings.iter().map(|warning| format!("{account}: warning: {}", clean(warning))));
             lines
         }
+        Event::FolderPlanned { to_copy: 0, .. } | Event::FolderDone { unchanged: true, .. } => Vec::new(),
         Event::FolderPlanned { account, folder, messages, to_copy, bytes: size } => {
-            let what = match to_copy {
-                0 => format!("nothing to copy of {}", counted(*messages, "message")),
-                _ => format!("{} of {} to copy ({})", count(*to_copy), counted(*messages, "message"), bytes(*size)),
-            };
+            let what = format!("{} of {} to copy ({})", count(*to_copy), counted(*messages, "message"), bytes(*size));
             vec![format!("{}: {}: {what}", clean(account), quoted(folder))]
         }
         Event::MessageFailed { account, folder, uid, fate: what, subject, size, words } => {
@@ -42,9 +41,8 @@ pub(super) fn sentences(event: &Event) -> Vec<String> {
             let time = span(Duration::from_secs(*seconds));
             vec![format!("{}: waits {time} for the {side}: failed to {}", clean(account), clean(why))]
         }
-        Event::FolderDone { account, folder, fates, unchanged, .. } => {
-            let what = if *unchanged { "unchanged" } else { "done" };
-            vec![format!("{}: {}: {what}: {}", clean(account), quoted(folder), of_fates(fates))]
+        Event::FolderDone { account, folder, fates, .. } => {
+            vec![format!("{}: {}: done: {}", clean(account), quoted(folder), of_fates(fates))]
         }
         Event::FolderFailed { account, folder, failure } => {
             vec![format!("{}: {}: given up: {}", clean(account), quoted(folder), one_line(failure))]
