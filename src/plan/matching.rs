@@ -7,8 +7,9 @@
 //! Called in rounds: [`Matching::questions`] names what must be known, the caller finds it out and tells it, until there
 //! are no questions.
 
-use crate::mail::{Digest, Evidence, InternalDate, Uid};
+use crate::mail::{Digest, Entry, Evidence, Flags, InternalDate, Record, Uid};
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Something that may have to be fetched to be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Need {
     claim: Claim,
     size: Option<u64>,
     date: Option<InternalDate>,
+    /// Of its flags: twins are told apart by them.
+    flags: u64,
     header: Known<Option<Digest>>,
     digest: Known<Digest>,
     floor: Uid,
@@ -54,23 +57,32 @@ pub struct Need {
 impl Need {
     /// A message we sent: its digests are in the ledger. No target UID below `floor` can be its copy.
     #[must_use]
-    pub fn sent(
-        source_uid: Uid,
-        claim: Claim,
-        size: u64,
-        date: Option<InternalDate>,
-        digests: (Digest, Option<Digest>),
-        floor: Uid,
-    ) -> Self {
-        let (digest, header) = (Known::Yes(digests.0), Known::Yes(digests.1));
-        Self { source_uid, claim, size: Some(size), date, header, digest, floor }
+    pub fn sent(record: &Record, claim: Claim, digest: Digest, floor: Uid) -> Self {
+        Self {
+            source_uid: record.source_uid,
+            claim,
+            size: Some(record.size),
+            date: record.date,
+            flags: mark(&record.flags),
+            header: Known::Yes(record.header),
+            digest: Known::Yes(digest),
+            floor,
+        }
     }
 
     /// A message of which only the listing is known.
     #[must_use]
-    pub fn new(source_uid: Uid, size: Option<u64>, date: Option<InternalDate>) -> Self {
-        let (header, digest) = (Known::No, Known::No);
-        Self { source_uid, claim: Claim::New, size, date, header, digest, floor: Uid::FIRST }
+    pub fn new(entry: Entry<'_>) -> Self {
+        Self {
+            source_uid: entry.uid,
+            claim: Claim::New,
+            size: entry.size,
+            date: entry.date,
+            flags: mark(entry.flags),
+            header: Known::No,
+            digest: Known::No,
+            floor: Uid::FIRST,
+        }
     }
 }
 
@@ -80,15 +92,30 @@ pub struct Offer {
     target_uid: Uid,
     size: Option<u64>,
     date: Option<InternalDate>,
+    flags: u64,
     header: Known<Option<Digest>>,
     digest: Known<Digest>,
+}
+
+/// Stands for a set of flags, of what can be sent.
+fn mark(flags: &Flags) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    flags.to_string().to_ascii_lowercase().hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Offer {
     /// A message of which only the listing is known.
     #[must_use]
-    pub fn new(target_uid: Uid, size: Option<u64>, date: Option<InternalDate>) -> Self {
-        Self { target_uid, size, date, header: Known::No, digest: Known::No }
+    pub fn new(entry: Entry<'_>) -> Self {
+        Self {
+            target_uid: entry.uid,
+            size: entry.size,
+            date: entry.date,
+            flags: mark(entry.flags),
+            header: Known::No,
+            digest: Known::No,
+        }
     }
 }
 
@@ -268,7 +295,7 @@ impl Matching {
         }
     }
 
-    /// In the order of claims, then of UIDs on both sides.
+    /// In the order of claims, then of UIDs on both sides; the closest first.
     fn claim_equal_bytes(&self, found: &mut BTreeMap<Uid, Match>, taken: &mut BTreeSet<Uid>) {
         let mut by_digest: BTreeMap<Digest, Vec<Uid>> = BTreeMap::new();
         for offer in self.offers.values() {
@@ -276,11 +303,18 @@ impl Matching {
                 by_digest.entry(digest).or_default().push(offer.target_uid);
             }
         }
-        for need in self.by_claim() {
-            let Known::Yes(digest) = need.digest else { continue };
-            let candidates = by_digest.get(&digest).map(Vec::as_slice).unwrap_or_default();
-            if let Some(offer) = candidates.iter().find(|uid| **uid >= need.floor && !taken.contains(uid)) {
-                self.claim(found, taken, need.source_uid, *offer, Evidence::BytesEqual);
+        // Twins differ in date and flags: each claims its own copy before anybody takes what is left.
+        let own = |need: &Need, offer: &Offer| same_instant(need.date, offer.date) && need.flags == offer.flags;
+        let dated = |need: &Need, offer: &Offer| same_instant(need.date, offer.date);
+        let rounds: [&dyn Fn(&Need, &Offer) -> bool; 3] = [&own, &dated, &|_, _| true];
+        for fits in rounds {
+            for need in self.by_claim() {
+                let Known::Yes(digest) = need.digest else { continue };
+                let candidates = by_digest.get(&digest).map(Vec::as_slice).unwrap_or_default();
+                let free = |uid: &&Uid| **uid >= need.floor && !taken.contains(uid) && fits(need, &self.offers[uid]);
+                if let Some(offer) = candidates.iter().find(free) {
+                    self.claim(found, taken, need.source_uid, *offer, Evidence::BytesEqual);
+                }
             }
         }
     }
@@ -413,9 +447,14 @@ mod tests {
         digest(format!("{}\r\n\r\n{}", message.0, message.1).as_bytes())
     }
 
+    fn entry<'a>(at: u32, message: Message, flags: &'a Flags) -> Entry<'a> {
+        Entry { uid: uid(at), size: Some(size(message)), date: None, flags }
+    }
+
     /// Plays the caller; gives `source:target:evidence` and how many bodies had to be read.
     fn run(needs: Vec<Need>, source: &[Message], target: &[Message]) -> (Vec<String>, usize) {
-        let offers = (1..).zip(target).map(|(at, message)| Offer::new(uid(at), Some(size(*message)), None)).collect();
+        let none = Flags::default();
+        let offers = (1..).zip(target).map(|(at, message)| Offer::new(entry(at, *message, &none))).collect();
         let mut matching = Matching::new(needs, offers, false);
         let mut read = 0;
         for _ in 0..3 {
@@ -434,7 +473,8 @@ mod tests {
     }
 
     fn new(source: &[Message]) -> Vec<Need> {
-        (1..).zip(source).map(|(at, message)| Need::new(uid(at), Some(size(*message)), None)).collect()
+        let none = Flags::default();
+        (1..).zip(source).map(|(at, message)| Need::new(entry(at, *message, &none))).collect()
     }
 
     #[test]
@@ -474,7 +514,44 @@ mod tests {
     }
 
     fn sent(at: u32, claim: Claim, message: Message, floor: u32) -> Need {
-        Need::sent(uid(at), claim, size(message), None, (bytes(message), header(message)), uid(floor))
+        Need::sent(&record(at, message), claim, bytes(message), uid(floor))
+    }
+
+    fn record(at: u32, message: Message) -> Record {
+        Record {
+            source_uid: uid(at),
+            stage: crate::mail::Stage::Intended,
+            target: None,
+            floor: None,
+            size: size(message),
+            digest: Some(bytes(message)),
+            header: header(message),
+            date: None,
+            flags: Flags::default(),
+            risky: false,
+            evidence: Evidence::None,
+        }
+    }
+
+    #[test]
+    fn twins_claim_their_own_copies() {
+        let twin = ("h", "a");
+        let date = |at| InternalDate::new(at, 0);
+        let need =
+            |at, flags: &str| Record { date: date(i64::from(at)), flags: Flags::parse(flags), ..record(at, twin) };
+        let needs = [need(1, ""), need(2, ""), need(3, "\\Seen"), need(4, "")];
+        let needs = needs.iter().map(|one| Need::sent(one, Claim::Intended, bytes(twin), uid(1))).collect();
+        let flags = [Flags::default(), Flags::parse("\\Seen")];
+        let offer =
+            |at, seconds, flags| Offer::new(Entry { uid: uid(at), size: Some(size(twin)), date: date(seconds), flags });
+        let mut matching = Matching::new(needs, vec![offer(1, 3, &flags[1]), offer(2, 2, &flags[0])], false);
+        for at in [1, 2] {
+            matching.target_header(uid(at), header(twin));
+            matching.target_bytes(uid(at), bytes(twin));
+        }
+        let found: Vec<_> =
+            matching.finish().found.iter().map(|one| (one.source_uid.value(), one.target_uid.value())).collect();
+        assert_eq!(found, [(2, 2), (3, 1)]);
     }
 
     #[test]
@@ -506,7 +583,7 @@ mod tests {
             let needs = source.iter().zip(1..).zip(&kinds).map(|((message, at), kind)| match kind {
                 0 => sent(at, Claim::Acknowledged, *message, 1),
                 1 => sent(at, Claim::Intended, *message, 1),
-                _ => Need::new(uid(at), Some(size(*message)), None),
+                _ => Need::new(entry(at, *message, &Flags::default())),
             }).collect();
             let (found, _) = run(needs, &source, &target);
             let taken: BTreeSet<_> = found.iter().map(|one| one.split(':').nth(1).unwrap().to_owned()).collect();

@@ -225,14 +225,7 @@ impl<'a> Sorter<'a> {
         // A floor of another epoch says nothing.
         let floor = record.floor.filter(|(validity, _)| Some(*validity) == self.target_validity).map(|(_, uid)| uid);
         match record.digest {
-            Some(digest) => self.plan.needs.push(Need::sent(
-                uid,
-                claim,
-                record.size,
-                record.date,
-                (digest, record.header),
-                floor.unwrap_or(Uid::FIRST),
-            )),
+            Some(digest) => self.plan.needs.push(Need::sent(record, claim, digest, floor.unwrap_or(Uid::FIRST))),
             None if listed => self.plan.fresh.push(uid),
             None => {}
         }

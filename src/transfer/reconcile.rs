@@ -75,10 +75,7 @@ pub(super) async fn match_once(
     plan: &FolderPlan,
 ) -> Result<Matched, Failure> {
     let offers = offers(account, folder, both, plan).await?;
-    let fresh = plan.fresh.iter().map(|uid| {
-        let entry = both.source_listing.get(*uid);
-        Need::new(*uid, entry.and_then(|entry| entry.size), entry.and_then(|entry| entry.date))
-    });
+    let fresh = plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).map(Need::new);
     let needs: Vec<Need> = match offers.is_empty() {
         // Nothing there can be anything: no need to build an index of all that is fresh.
         true => plan.needs.clone(),
@@ -140,7 +137,7 @@ async fn offers(account: &Account, folder: FolderId, both: &Both, plan: &FolderP
         .target_listing
         .iter()
         .filter(|entry| plan.paired.binary_search(&entry.uid).is_err() && held.binary_search(&entry.uid).is_err());
-    Ok(unknown.map(|entry| Offer::new(entry.uid, entry.size, entry.date)).collect())
+    Ok(unknown.map(Offer::new).collect())
 }
 
 async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(Uid, Option<Digest>)>, Failure> {

@@ -187,18 +187,10 @@ impl Open<'_> {
     /// What the ledger does not know is looked for by content.
     async fn match_rest(&mut self, pairs: &mut BTreeMap<Uid, (Uid, Option<Digest>)>) -> Result<(), Failure> {
         let held: BTreeSet<Uid> = pairs.values().map(|(uid, _)| *uid).collect();
-        let needs: Vec<Need> = self
-            .source_listing
-            .iter()
-            .filter(|entry| !pairs.contains_key(&entry.uid))
-            .map(|entry| Need::new(entry.uid, entry.size, entry.date))
-            .collect();
-        let offers: Vec<Offer> = self
-            .target_listing
-            .iter()
-            .filter(|entry| !held.contains(&entry.uid))
-            .map(|entry| Offer::new(entry.uid, entry.size, entry.date))
-            .collect();
+        let needs: Vec<Need> =
+            self.source_listing.iter().filter(|entry| !pairs.contains_key(&entry.uid)).map(Need::new).collect();
+        let offers: Vec<Offer> =
+            self.target_listing.iter().filter(|entry| !held.contains(&entry.uid)).map(Offer::new).collect();
         let estimates = self.target.session.family().quirks().size_is_estimate;
         let mut matching = Matching::new(needs, offers, estimates);
         loop {

@@ -1,8 +1,8 @@
 //! Each command family once, as exact dialogues.
 
-mod common;
+mod dialogue;
 
-use common::{Client, check, message, server, server_with};
+use dialogue::{Client, check, message, server, server_with};
 use mailhaul_testserver::{FolderSpec, Keywords, Layout, Store};
 
 const FLAGS: &str = "S: * FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)";

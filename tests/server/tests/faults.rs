@@ -1,11 +1,11 @@
 //! Each act shown once, and each point.
 
-mod common;
+mod dialogue;
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::{Client, message, server};
+use dialogue::{Client, message, server};
 use mailhaul_testserver::{Act, Config, Falsehood, Nth, Point, Rule, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

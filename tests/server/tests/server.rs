@@ -1,10 +1,10 @@
 //! The server as a whole: sockets, TLS, stop and restart, log.
 
-mod common;
+mod dialogue;
 
 use std::time::Duration;
 
-use common::{Client, handshake, message, server, start_tls};
+use dialogue::{Client, handshake, message, server, start_tls};
 use mailhaul_testserver::generate::{self, GenerateOptions};
 use mailhaul_testserver::{Act, Ca, CertKind, Config, Layout, Nth, Point, Server, TlsMode};
 use tokio::net::TcpStream;

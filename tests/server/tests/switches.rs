@@ -1,8 +1,8 @@
 //! Each switch: what CAPABILITY says, and that commands obey.
 
-mod common;
+mod dialogue;
 
-use common::{Client, check, message, server, server_with};
+use dialogue::{Client, check, message, server, server_with};
 use mailhaul_testserver::{Config, Features, Layout, Literals, Mechanism, TlsMode};
 
 async fn capabilities(change: impl FnOnce(&mut Features)) -> String {
@@ -272,7 +272,7 @@ async fn connections_are_counted_for_each_user() {
     two.play("C: a LOGOUT\nS: * BYE …\nS: a OK …\nEND").await;
     Client::signed_in(&server).await;
     drop(one);
-    let other_words = common::server(|config| {
+    let other_words = dialogue::server(|config| {
         config.connections_per_user = Some(0);
         config.too_many_text = Some("BYE Too many connections".to_owned());
     });
