@@ -45,9 +45,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DaemonError {
-    /// The directory of job files can neither be found nor made.
-    #[error("watch {path}: {why}")]
-    Jobs {
+    /// A directory can neither be found nor made.
+    #[error("make the directory {path}: {why}")]
+    Directory {
         /// The directory.
         path: PathBuf,
         /// The system's words.
@@ -95,7 +95,7 @@ impl DaemonError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Busy { .. } => Kind::AccountBusy,
-            Self::Jobs { .. } | Self::Lock { .. } => Kind::State,
+            Self::Directory { .. } | Self::Lock { .. } => Kind::State,
             Self::Ledger(error) => Failure::from(error.clone()).kind,
         }
     }
@@ -104,7 +104,7 @@ impl DaemonError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Jobs { .. } => "name a directory that this user may read, as jobs in the daemon's file".to_owned(),
+            Self::Directory { .. } => "make it yourself, for the user that runs the daemon".to_owned(),
             Self::Busy { .. } => {
                 "put the job file into the directory that daemon watches, or name another one: --state DIR".to_owned()
             }
@@ -191,7 +191,7 @@ impl Daemon {
             let ledger = Ledger::open(&state)?;
             let lock = DaemonLock::take(&state, &jobs)?;
             let shared = Shared::new(dial, MEMORY, SPOOL_ABOVE, &state)
-                .map_err(|error| DaemonError::Jobs { path: state, why: error.to_string() })?;
+                .map_err(|error| DaemonError::Directory { path: state.join("spool"), why: error.to_string() })?;
             Ok::<_, DaemonError>((ledger, lock, shared))
         });
         let (ledger, lock, shared) = opened.await?;
@@ -426,7 +426,7 @@ fn make_directory(path: &Path) -> Result<(), DaemonError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|error| DaemonError::Jobs { path: path.to_owned(), why: error.to_string() })
+    builder.create(path).map_err(|error| DaemonError::Directory { path: path.to_owned(), why: error.to_string() })
 }
 
 /// Runs what blocks where it may.

@@ -3,6 +3,8 @@
 use super::*;
 use crate::checkpoint::{AccountState, JobReference};
 use crate::net::Network;
+use mailhaul_testserver::generate::{self, GenerateOptions};
+use mailhaul_testserver::{Config, Nth, Point, Server, TlsMode};
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener as Listener;
@@ -121,9 +123,13 @@ impl Daemon {
 }
 
 fn job(port: u16) -> String {
+    job_between(port, port)
+}
+
+fn job_between(source: u16, target: u16) -> String {
     format!(
-        "[source]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
-         [target]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
+        "[source]\nhost = \"127.0.0.1\"\nport = {source}\ntls = \"none\"\n\
+         [target]\nhost = \"127.0.0.1\"\nport = {target}\ntls = \"none\"\n\
          [transfer]\nfirst_contact = \"0s\"\n\
          [[account]]\nsource = {{ user = \"a\", password = \"xyzzy-old\" }}\n\
          target = {{ user = \"b\", password = \"xyzzy-new\" }}\n"
@@ -291,13 +297,55 @@ async fn a_stop_drains_what_runs_and_another_daemon_can_begin() {
     serve(house.config(), &house.state(), network(), stop).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_file_put_there_is_migrated_and_a_daemon_that_died_in_between_changes_nothing() {
+    const MESSAGES: usize = 400;
+    let house = House::new();
+    let start = async |user: &str, password: &str| {
+        Server::start(Config::with_user(user, password).with_tls(TlsMode::None)).await.unwrap()
+    };
+    let (source, target) = (start("a", "xyzzy-old").await, start("b", "xyzzy-new").await);
+    let options = GenerateOptions { deleted: false, ..GenerateOptions::default() };
+    source.account("a").fill(&generate::mailbox(1, MESSAGES, &options)).unwrap();
+    fs::create_dir(house.jobs()).unwrap();
+    fs::write(house.file(), job_between(source.port(), target.port())).unwrap();
+
+    let mut first = house.open().await;
+    let held = target.faults().hold(Point::command("APPEND"), Nth::From(MESSAGES as u64 / 8));
+    first.settled().await;
+    tokio::time::timeout(PATIENCE, held.reached()).await.unwrap();
+    // All its tasks end where they are, and its locks are free: as after a kill.
+    let Daemon { runs, ledger, _lock, .. } = first;
+    drop(runs);
+    drop(ledger);
+    drop(_lock);
+    drop(held);
+    assert!(target.account("b").count() < MESSAGES);
+
+    let mut second = house.open().await;
+    second.settled().await;
+    second.one_end().await;
+    second.drain().await.unwrap();
+    assert!(matches!(&house.states().await[..], [AccountState::Complete { .. }]), "{}", house.log.text());
+    assert_eq!(target.account("b").count(), MESSAGES);
+
+    let (connections, mut third) = (target.stats().connections, house.open().await);
+    third.settled().await;
+    assert!(third.running.is_empty());
+    third.drain().await.unwrap();
+    assert_eq!(target.stats().connections, connections, "a job that is complete asks nobody");
+    assert!(!house.log.text().contains("xyzzy"), "a secret was told");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn the_directory_is_made_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let house = House::new();
     house.open().await.drain().await.unwrap();
-    for (path, mode) in [(house.jobs(), 0o700), (house.state().join("daemon.lock"), 0o600)] {
+    for (path, mode) in
+        [(house.jobs(), 0o700), (house.state().join("spool"), 0o700), (house.state().join("daemon.lock"), 0o600)]
+    {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
     }
 }
