@@ -1,4 +1,7 @@
-//! Bodies from a server: a few commands under way, each body handed on as soon as it is whole.
+//! Bodies from a server, one command at a time, each body handed on as soon as it is whole.
+//!
+//! One at a time, since Dovecot answers pipelined FETCH commands interleaved when its output is full, and the order of
+//! messages is kept.
 
 use super::body::{Body, BodyRoom, BodyWriter};
 use super::connection::{Completion, Line, sort_line};
@@ -11,10 +14,10 @@ use crate::provider::{Phase, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
-/// Commands under way at once.
-const WINDOW: usize = 4;
 /// Messages in one command: enough to hide a round trip, few enough that a refusal costs little.
-const MESSAGES_PER_COMMAND: usize = 100;
+const MESSAGES_PER_COMMAND: usize = 500;
+/// UIDs in one command where they are not in a row: eleven bytes each at the most (RFC 2683: 1,000 bytes a command).
+const SCATTERED_PER_COMMAND: usize = 70;
 /// Bytes asked for in one command, by the sizes the server told.
 const BYTES_PER_COMMAND: u64 = 4 << 20;
 
@@ -80,9 +83,8 @@ impl<E: End> Session<E> {
         if std::mem::replace(&mut self.connection.poisoned, true) {
             return Err(ImapError::Poisoned);
         }
-        let window = if self.family().quirks().pipelines { WINDOW } else { 1 };
         let mut fetch = Fetching { open: BTreeSet::new(), under_way: BTreeMap::new(), refused: Vec::new() };
-        match self.fetch_all(wanted, window, room, brake, out, &mut fetch).await {
+        match self.fetch_all(wanted, room, brake, out, &mut fetch).await {
             Ok(whole) => {
                 self.connection.poisoned = !whole;
                 Ok(fetch.refused)
@@ -95,7 +97,6 @@ impl<E: End> Session<E> {
     async fn fetch_all(
         &mut self,
         wanted: &[(Uid, u64)],
-        window: usize,
         room: &BodyRoom,
         brake: &impl Brake,
         out: &mpsc::Sender<Fetched>,
@@ -104,7 +105,7 @@ impl<E: End> Session<E> {
         let mut groups = group(wanted, brake.burst()).into_iter();
         let mut sink = Sink { room, writer: None };
         loop {
-            while fetch.under_way.len() < window
+            if fetch.under_way.is_empty()
                 && let Some((uids, bytes)) = groups.next()
             {
                 brake.messages(uids.len() as u32).await;
@@ -181,14 +182,18 @@ async fn whole(room: &BodyRoom, bytes: &[u8]) -> Result<Body, Broken> {
     writer.finish().await
 }
 
-/// Cuts into commands by number, bytes, and what the brake lets pass at once.
+/// Cuts into commands by number, bytes, length, and what the brake lets pass at once.
 fn group(wanted: &[(Uid, u64)], burst: (u32, u64)) -> Vec<(Vec<Uid>, u64)> {
     let messages_max = MESSAGES_PER_COMMAND.min(burst.0.max(1) as usize);
     let bytes_max = BYTES_PER_COMMAND.min(burst.1);
     let mut groups: Vec<(Vec<Uid>, u64)> = Vec::new();
     for (uid, size) in wanted {
         match groups.last_mut() {
-            Some((uids, bytes)) if uids.len() < messages_max && bytes.saturating_add(*size) <= bytes_max => {
+            Some((uids, bytes))
+                if uids.len() < messages_max
+                    && bytes.saturating_add(*size) <= bytes_max
+                    && (uids.len() < SCATTERED_PER_COMMAND || in_a_row(uids, *uid)) =>
+            {
                 uids.push(*uid);
                 *bytes += size;
             }
@@ -196,4 +201,11 @@ fn group(wanted: &[(Uid, u64)], burst: (u32, u64)) -> Vec<(Vec<Uid>, u64)> {
         }
     }
     groups
+}
+
+/// Says whether these UIDs and one more make a single range.
+fn in_a_row(uids: &[Uid], next: Uid) -> bool {
+    let (Some(first), Some(last)) = (uids.first(), uids.last()) else { return true };
+    let span = |from: Uid, to: Uid| to.value().checked_sub(from.value()).map(|span| span as usize);
+    span(*first, next) == Some(uids.len()) && span(*first, *last) == Some(uids.len() - 1)
 }

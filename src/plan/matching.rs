@@ -306,7 +306,8 @@ impl Matching {
         // Twins differ in date and flags: each claims its own copy before anybody takes what is left.
         let own = |need: &Need, offer: &Offer| same_instant(need.date, offer.date) && need.flags == offer.flags;
         let dated = |need: &Need, offer: &Offer| same_instant(need.date, offer.date);
-        let rounds: [&dyn Fn(&Need, &Offer) -> bool; 3] = [&own, &dated, &|_, _| true];
+        type Fits<'f> = &'f dyn Fn(&Need, &Offer) -> bool;
+        let rounds: [Fits<'_>; 3] = [&own, &dated, &|_, _| true];
         for fits in rounds {
             for need in self.by_claim() {
                 let Known::Yes(digest) = need.digest else { continue };

@@ -27,8 +27,10 @@ async fn pair(target_features: Features) -> Pair {
     Pair { source, target, haul }
 }
 
-/// Folder by folder, how often each message is there: flags, instant and bytes.
-fn content(server: &Server) -> BTreeMap<String, BTreeMap<(Vec<String>, Vec<u8>), usize>> {
+/// Folder by folder, how often each message is there: flags and bytes.
+type Content = BTreeMap<String, BTreeMap<(Vec<String>, Vec<u8>), usize>>;
+
+fn content(server: &Server) -> Content {
     let account = server.account("u");
     let mut all = BTreeMap::new();
     for folder in account.folders() {
