@@ -62,7 +62,7 @@ async fn quickstart(stay: bool) -> Result<bool, Box<dyn Error>> {
     let place = Place::make(&ca, source.port(), target.port())?;
     title("mailhaul run, killed with SIGKILL half way");
     let half = MESSAGES as u64 / 2;
-    let mut run = place.engine(&["run", &place.job()], "run.log")?;
+    let mut run = place.engine(&["run", &place.job()], "run")?;
     let survived = tokio::select! {
         ended = run.wait() => Some(ended?),
         () = arrived(&target, half) => None,
@@ -74,10 +74,10 @@ async fn quickstart(stay: bool) -> Result<bool, Box<dyn Error>> {
     run.kill().await?;
     println!("killed after {} of {MESSAGES} messages had arrived", target.stats().messages_stored);
 
-    place.command("mailhaul status", &["status", &place.job()], "status.log").await?;
-    let resumed = place.command("mailhaul resume", &["resume"], "resume.log").await?;
+    place.command("mailhaul status", &["status", &place.job()], "status").await?;
+    let resumed = place.command("mailhaul resume", &["resume"], "resume").await?;
     let verify = ["verify", &place.job(), "--level", "bytes"];
-    let verified = place.command("mailhaul verify --level bytes", &verify, "verify.log").await?;
+    let verified = place.command("mailhaul verify --level bytes", &verify, "verify").await?;
 
     title("Both mailboxes compared by this program, without the engine");
     let differences = compare(&old, &new, &folders, &GenerateOptions { layout: target_layout, ..options })?;
@@ -152,39 +152,42 @@ target = {{ user = "{NEW_USER}", password = {{ file = "new-password" }} }}
         self.0.join("state")
     }
 
-    /// Starts the engine as a process of its own; what it says goes to a log.
+    /// Starts the engine as a process of its own. Results go to `LOG.txt`, what it tells on the way to `LOG.log`.
     fn engine(&self, arguments: &[&str], log: &str) -> Result<tokio::process::Child, Box<dyn Error>> {
-        let log = fs::File::create(self.0.join(log))?;
         let child = Command::new(std::env::current_exe()?)
             .arg(ENGINE)
             .args(arguments)
             .arg("--state")
             .arg(self.state())
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(fs::File::create(self.0.join(format!("{log}.txt")))?)
+            .stderr(fs::File::create(self.0.join(format!("{log}.log")))?)
             .kill_on_drop(true)
             .spawn()?;
         Ok(child)
     }
 
-    /// Runs the engine to its end and shows the last it said; tells whether that was success.
+    /// Runs the engine to its end and shows the result; tells whether it is success.
     async fn command(&self, name: &str, arguments: &[&str], log: &str) -> Result<bool, Box<dyn Error>> {
         title(name);
         let status = self.engine(arguments, log)?.wait().await?;
-        self.show(log)?;
+        self.show(&format!("{log}.txt"))?;
         if !status.success() {
             println!("ended with {status}");
+            self.show(&format!("{log}.log"))?;
         }
         Ok(status.success())
     }
 
-    /// Shows the end of a log.
-    fn show(&self, log: &str) -> Result<(), Box<dyn Error>> {
+    /// Shows how a file begins.
+    fn show(&self, name: &str) -> Result<(), Box<dyn Error>> {
         const LINES_MAX: usize = 8;
-        let text = fs::read_to_string(self.0.join(log))?;
+        let text = fs::read_to_string(self.0.join(name))?;
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LINES_MAX)..].iter().for_each(|line| println!("  {line}"));
+        lines.iter().take(LINES_MAX).for_each(|line| println!("  {line}"));
+        if lines.len() > LINES_MAX {
+            println!("  … {} lines more in {name}", lines.len() - LINES_MAX);
+        }
         Ok(())
     }
 }
@@ -246,7 +249,7 @@ fn holdings(account: &Account) -> String {
 
 fn some_names(folders: &[GeneratedFolder]) -> String {
     let odd = |folder: &&GeneratedFolder| folder.path.join("").chars().any(|c| !c.is_ascii_alphanumeric());
-    let names = folders.iter().filter(odd).step_by(5).map(|folder| format!("{:?}", folder.path.join("/")));
+    let names = folders.iter().filter(odd).step_by(5).map(|folder| format!("“{}”", folder.path.join("/")));
     names.collect::<Vec<_>>().join(", ")
 }
 

@@ -1,7 +1,7 @@
 //! Many jobs for long: watches a directory of job files, runs what appears or changes, tries again what waits, drains.
 //!
 //! Secret: when a job is run. What to do is decided in `schedule` from values alone; here it is done. One loop turns looks
-//! into the directory, runs that ended and the wish to stop into one [`Input`] after the other.
+//! into the directory, runs that ended and the wish to stop into one `Input` after the other.
 //!
 //! Invariants: one daemon for a state directory; no file has two runs; a file that was only half written is not read; a
 //! look that fails is no empty directory; every run is joined before the ledger is closed. Never writes to a job file.
