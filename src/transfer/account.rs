@@ -4,7 +4,7 @@ use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
 use super::{Context, Mode};
-use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger};
+use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Totals};
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
@@ -193,6 +193,10 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     let lock = ledger.lock(id).await?;
     ledger.set_account_state(id, AccountState::Running { since: SystemTime::now() }).await?;
     let ran = run_folders(context, &prepared, end).await;
+    if ran.is_err() {
+        // Folders that were left in the middle have told nothing: the ledger knows how far they came.
+        (end.fates, end.evidence) = so_far(&prepared).await?;
+    }
     prepared.source.close().await;
     prepared.target.close().await;
     // The job's own stop is told apart from a stop that a failure of this account caused.
@@ -209,6 +213,16 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     ledger.flush().await?;
     drop(lock);
     ran
+}
+
+type Counts = (BTreeMap<Fate, u64>, BTreeMap<Evidence, u64>);
+
+async fn so_far(account: &Account) -> Result<Counts, Failure> {
+    let mut totals = Totals::default();
+    account.ledger.folders(account.id).await?.iter().for_each(|folder| totals.add(&folder.totals));
+    let fates = totals.fates.iter().map(|(fate, count)| (*fate, count.messages)).collect();
+    let evidence = totals.evidence.iter().map(|(evidence, count)| (*evidence, count.messages)).collect();
+    Ok((fates, evidence))
 }
 
 async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut AccountEnd) -> Result<(), Failure> {

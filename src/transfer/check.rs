@@ -114,12 +114,20 @@ pub struct FolderForecast {
 
 /// Opens both sides of every account and looks. Writes nothing on either.
 pub async fn check(context: Context) -> Vec<AccountCheck> {
-    each(context, check_one).await
+    each(impatient(context), check_one).await
 }
 
 /// Finds out what a run would do, without doing it.
 pub async fn plan(context: Context) -> Vec<AccountPlan> {
-    each(context, plan_one).await
+    each(impatient(context), plan_one).await
+}
+
+/// Who looks wants to know that a host is down, not to wait until it is up.
+fn impatient(mut context: Context) -> Context {
+    let mut job = (*context.job).clone();
+    job.options.outage = Some(job.options.first_contact);
+    context.job = Arc::new(job);
+    context
 }
 
 /// Runs something for all accounts, so many at once as the job allows; answers in the order of the job.
