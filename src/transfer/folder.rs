@@ -7,9 +7,9 @@ use super::event::Event;
 use super::pool::Lease;
 use super::{prove, reconcile};
 use crate::checkpoint::{Ending, FolderRow, LossKind, Watermark};
-use crate::failure::{Failure, Kind, Remedy, Scope};
+use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
-use crate::mail::{Evidence, Fate, FolderState, Listing, Side, Uid, UidValidity, WireName};
+use crate::mail::{Evidence, Fate, FolderState, Listing, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
 use std::collections::BTreeMap;
@@ -45,6 +45,8 @@ impl FolderEnd {
 struct Memory {
     /// Passes in a row that broke without getting anything done.
     fruitless: u32,
+    /// The target's folder was not there before this run.
+    created: bool,
     /// How often the connection broke while a message was under way alone.
     strikes: BTreeMap<Uid, u32>,
 }
@@ -212,7 +214,7 @@ impl Pass<'_> {
     /// Goes over the folder once. None: a further pass is needed to find what a target without UIDPLUS took.
     async fn run(&mut self) -> Result<Option<FolderEnd>, Failure> {
         let mut both = match self.open().await {
-            Err(failure) if failure.scope() == Scope::Folder && failure.side == Some(Side::Target) => {
+            Err(failure) if failure.kind == Kind::FolderRefused && failure.side == Some(Side::Target) => {
                 return self.refuse_all(failure).await;
             }
             other => other?,
@@ -275,7 +277,7 @@ impl Pass<'_> {
         Ok((source, opened.state, source_validity, source_listing))
     }
 
-    async fn open_target(&self, target: &mut Lease<Target>) -> Result<Opened, Failure> {
+    async fn open_target(&mut self, target: &mut Lease<Target>) -> Result<Opened, Failure> {
         let existing = self.pair.existing.as_ref().filter(|folder| folder.selectable);
         if existing.is_none() {
             match target.session.examine(self.target_name).await {
@@ -287,6 +289,7 @@ impl Pass<'_> {
                 Err(error) => return Err(on_target(error)),
             }
             target.session.create(self.target_name, self.pair.role).await.map_err(on_target)?;
+            self.memory.created = true;
         }
         if existing.is_none_or(|folder| !folder.subscribed) {
             self.subscribe(target).await?;
@@ -304,7 +307,8 @@ impl Pass<'_> {
         }
     }
 
-    /// The target will not have the folder: each of its messages is listed with the target's words.
+    /// The target will not have the folder: each of its messages is listed with the target's words. Not where something of
+    /// it has been there before: then the refusal is of today, and a later run goes on.
     async fn refuse_all(&self, failure: Failure) -> Result<Option<FolderEnd>, Failure> {
         let account = self.account;
         let mut source = account.source.take().await?;
@@ -312,6 +316,11 @@ impl Pass<'_> {
         let listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
         account.source.keep(source);
         let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
+        let known = account.ledger.records(self.row.id, source_validity, Uid::FIRST, 1).await?;
+        let been_there = known.iter().any(|record| record.target.is_some() || record.stage == Stage::Intended);
+        if self.pair.existing.is_some() || been_there || listing.is_empty() {
+            return Err(failure);
+        }
         let path = self.pair.source.path.to_string();
         let task = Task {
             account,
@@ -330,13 +339,17 @@ impl Pass<'_> {
                 .map(|uid| (*uid, Ending::Refused, failure.kind, failure.text.clone(), copy::Subject::default()));
             copy::settle_failed(&task, refused.collect()).await?;
         }
-        Err(failure)
+        let (account, folder) = (account.name.clone(), path);
+        self.account.events.send(Event::FolderFailed { account, folder, failure }).await;
+        let fates = BTreeMap::from([(Fate::Refused, listing.len() as u64)]);
+        Ok(Some(FolderEnd { fates, ..FolderEnd::default() }))
     }
 
     async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {
         let account = self.account;
         let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
-            .retrying(account.mode.retry)
+            // What was refused with its folder goes with it now.
+            .retrying(account.mode.retry || self.memory.created)
             .restoring(account.mode.restore)
             .with_deleted(account.deleted);
         let mut from = Some(Uid::FIRST);
