@@ -39,8 +39,9 @@ pub struct Fetched {
     pub body: Option<Body>,
 }
 
-/// Messages whose FETCH was refused, with the server's words.
-pub type RefusedFetch = (Vec<Uid>, Refusal);
+/// Messages that did not come: with the server's words where their FETCH was refused, without where it said OK and passed
+/// over them.
+pub type RefusedFetch = (Vec<Uid>, Option<Refusal>);
 
 struct Sink<'a> {
     room: &'a BodyRoom,
@@ -69,7 +70,7 @@ impl<E: End> Session<E> {
     /// Fetches whole messages of the open folder, marking nothing as read (BODY.PEEK[]), and hands them to `out`.
     ///
     /// `wanted`: UIDs ascending or descending, with the sizes the server told. Ends early when nobody takes from `out`.
-    /// Gives the commands that were refused: those messages, and any the server passed over in silence, have not come.
+    /// Gives the messages that have not come.
     ///
     /// # Errors
     /// A broken connection; what has come by then has been handed on.
@@ -87,6 +88,9 @@ impl<E: End> Session<E> {
         match self.fetch_all(wanted, room, brake, out, &mut fetch).await {
             Ok(whole) => {
                 self.connection.poisoned = !whole;
+                if whole && !fetch.open.is_empty() {
+                    fetch.refused.push((fetch.open.into_iter().collect(), None));
+                }
                 Ok(fetch.refused)
             }
             Err(broken) => Err(self.connection.broken("fetch messages", Phase::Fetch, broken)),
@@ -168,9 +172,9 @@ impl Fetching {
             return Err(Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(tag))));
         };
         if completion.status != Status::Ok {
-            let missing = uids.into_iter().filter(|uid| self.open.contains(uid)).collect();
+            let missing = uids.into_iter().filter(|uid| self.open.remove(uid)).collect();
             let refusal = Refusal { phase: Phase::Fetch, status: completion.status, words: completion.words };
-            self.refused.push((missing, refusal));
+            self.refused.push((missing, Some(refusal)));
         }
         Ok(())
     }

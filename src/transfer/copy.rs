@@ -160,7 +160,7 @@ async fn fetch(
 fn note_refused(copied: &mut Copied, refused: Vec<RefusedFetch>) {
     for (uids, refusal) in refused {
         for uid in uids {
-            copied.unread.insert(uid, Some(refusal.clone()));
+            copied.unread.insert(uid, refusal.clone());
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
-use super::pool::Lease;
+use super::pool::{Lease, delay};
 use super::{prove, reconcile};
 use crate::checkpoint::{Ending, FolderRow, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
@@ -13,7 +13,6 @@ use crate::mail::{Evidence, Fate, FolderState, Listing, Side, Stage, Uid, UidVal
 use crate::pace::Backoff;
 use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Records read from the ledger at once.
@@ -26,6 +25,8 @@ const STRIKES_MAX: u32 = 2;
 pub(super) struct FolderEnd {
     pub(super) fates: BTreeMap<Fate, u64>,
     pub(super) evidence: BTreeMap<Evidence, u64>,
+    /// Source messages without a fate: this should not be, and is no complete folder.
+    pub(super) unsettled: u64,
     /// Both sides were as remembered: nothing was looked at.
     pub(super) unchanged: bool,
 }
@@ -35,7 +36,8 @@ impl FolderEnd {
     pub(super) fn is_complete(&self) -> bool {
         let there = |fate: &Fate| matches!(fate, Fate::Copied | Fate::Adopted | Fate::Excluded);
         let proven = |evidence: &Evidence| matches!(evidence, Evidence::MetadataEqual | Evidence::BytesEqual);
-        self.fates.iter().all(|(fate, count)| *count == 0 || there(fate))
+        self.unsettled == 0
+            && self.fates.iter().all(|(fate, count)| *count == 0 || there(fate))
             && self.evidence.iter().all(|(evidence, count)| *count == 0 || proven(evidence))
     }
 }
@@ -89,8 +91,7 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
             Remedy::Again | Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect | Remedy::Refresh => {}
         }
         let since = trouble.get_or_insert_with(Instant::now).elapsed();
-        let proposed = failure.wait.or_else(|| backoff.next()).unwrap_or(Duration::from_secs(1));
-        let Some(delay) = account.patience.decide(since, true, proposed) else { return Err(failure) };
+        let Some(delay) = delay(&failure, account.patience, since, true, &mut backoff) else { return Err(failure) };
         match failure.side {
             Some(Side::Target) => account.target.wait(delay, &failure).await?,
             _ => account.source.wait(delay, &failure).await?,
@@ -151,7 +152,12 @@ async fn unchanged(
     let evidence = summary.totals.evidence.iter().map(|(evidence, count)| (*evidence, count.messages)).collect();
     // Records of messages that left the source since would be counted too: then the folder is looked at.
     let sum: u64 = fates.values().sum();
-    Ok((sum == u64::from(source_state.messages)).then_some(FolderEnd { fates, evidence, unchanged: true }))
+    Ok((sum == u64::from(source_state.messages)).then_some(FolderEnd {
+        fates,
+        evidence,
+        unsettled: 0,
+        unchanged: true,
+    }))
 }
 
 struct Pass<'a> {
@@ -252,7 +258,7 @@ impl Pass<'_> {
         self.change_flags(&task, &plan, &mut target).await?;
         let from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
         let (end, target_state) = prove::prove(&task, target, from, &both.target_listing).await?;
-        self.remember(source_state, target_state, &source_listing, &end).await?;
+        self.remember(source_state, target_state, &end).await?;
         Ok(Some(end))
     }
 
@@ -545,16 +551,8 @@ impl Pass<'_> {
     }
 
     /// Remembers both sides as they are, where every message has its fate.
-    async fn remember(
-        &self,
-        source: FolderState,
-        target: Option<FolderState>,
-        listing: &Listing,
-        end: &FolderEnd,
-    ) -> Result<(), Failure> {
-        let settled: u64 = end.fates.values().sum();
-        let clean =
-            settled == listing.len() as u64 && end.evidence.get(&Evidence::None).is_none_or(|count| *count == 0);
+    async fn remember(&self, source: FolderState, target: Option<FolderState>, end: &FolderEnd) -> Result<(), Failure> {
+        let clean = end.unsettled == 0 && end.evidence.get(&Evidence::None).is_none_or(|count| *count == 0);
         // EXAMINE told the source's state; STATUS may know a modification sequence that EXAMINE does not.
         let watermark = target.filter(|_| clean).map(|target| Watermark { source, target });
         Ok(self.account.ledger.set_watermark(self.row.id, watermark).await?)

@@ -69,6 +69,23 @@ impl<E> Lease<E> {
     }
 }
 
+/// Gives how long to wait before the next try; None: longer than patience lasts. A time that a server named is kept whole
+/// or not at all.
+pub(super) fn delay(
+    failure: &Failure,
+    patience: Patience,
+    since: Duration,
+    reached: bool,
+    backoff: &mut Backoff,
+) -> Option<Duration> {
+    /// However early a try is: a host is not asked in a tight loop.
+    const PAUSE_MIN: Duration = Duration::from_millis(200);
+    match failure.wait {
+        Some(named) => patience.decide(since, reached, named).filter(|delay| *delay >= named),
+        None => patience.decide(since, reached, backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)),
+    }
+}
+
 /// The limits of a side, as the wire asks for them.
 #[derive(Clone)]
 pub(super) struct PoolBrake {
@@ -171,10 +188,7 @@ impl<E: End> Pool<E> {
             Remedy::Reconnect | Remedy::Later | Remedy::FewerConnections => {}
             Remedy::Again | Remedy::Refresh | Remedy::Skip | Remedy::Ask => return None,
         }
-        let proposed = failure.wait.or_else(|| backoff.next()).unwrap_or(Duration::from_secs(60));
-        // At once after a short while at first, so that a restarted server is not waited for in vain.
-        let proposed = proposed.max(Duration::from_millis(200));
-        self.parts.patience.decide(began.elapsed(), self.has_been_reached(), proposed)
+        delay(failure, self.parts.patience, began.elapsed(), self.has_been_reached(), backoff)
     }
 
     /// Waits, and says so; ends at once when somebody asks to stop.

@@ -167,6 +167,7 @@ async fn count(task: &Task<'_>) -> Result<FolderEnd, Failure> {
             }
         }
     }
+    end.unsettled = task.listing.len() as u64 - end.fates.values().sum::<u64>();
     Ok(end)
 }
 

@@ -2,9 +2,10 @@
 
 use crate::support::haul::{Haul, Side};
 use mailhaul::failure::Kind;
-use mailhaul::transfer::Ending;
+use mailhaul::mail::Fate;
+use mailhaul::transfer::{Ending, Mode};
 use mailhaul_testserver::generate::{self, GenerateOptions};
-use mailhaul_testserver::{Act, Nth, Point};
+use mailhaul_testserver::{Act, Falsehood, Nth, Point};
 use mailhaul_testserver::{Config, Features, Literals, Server};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -224,4 +225,19 @@ async fn one_bad_account_does_not_stop_the_others() {
     let ran = haul.run().await;
     assert_eq!(ran.end.accounts[0].failure.as_ref().unwrap().kind, Kind::SignInRefused);
     assert_eq!(ran.end.accounts[1].ending, Ending::Complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_the_source_lists_and_does_not_give_is_listed_as_unreadable() {
+    let pair = pair(Features::default()).await;
+    pair.source.faults().add(Point::command("UID FETCH"), Nth::All, Act::lie_about(1, Falsehood::NilBody));
+    let ran = pair.haul.run().await;
+    let end = &ran.end.accounts[0];
+    let first = content(&pair.source).len() as u64;
+    assert_eq!(end.ending, Ending::Exceptions);
+    assert_eq!((end.fates[&Fate::Unreadable], end.fates[&Fate::Copied]), (first, 120 - first));
+    pair.source.faults().clear();
+    let retry = pair.haul.run_in(Mode { retry: true, ..Mode::default() }).await;
+    retry.assert_complete();
+    assert_eq!(content(&pair.source), content(&pair.target));
 }
