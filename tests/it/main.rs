@@ -4,6 +4,7 @@
 
 mod conformance;
 mod migrate;
+mod program;
 mod recovery;
 mod servers;
 mod support;
