@@ -7,7 +7,7 @@ use crate::support::haul::Side;
 use crate::support::{Dovecot, dovecot};
 use base64::Engine as _;
 use mailhaul_testserver::generate::{self, GenerateOptions, GeneratedFolder};
-use mailhaul_testserver::{Ca, CertKind, Config, Server, TlsMode};
+use mailhaul_testserver::{Ca, CertKind, Config, Features, Literals, Server, TlsMode};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -185,11 +185,13 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Kills it three times, lets it end, and compares.
-fn check_kills(program: &Program, source: &Address, target: &Address) {
-    program.kill_after("run job.toml --json", 5);
-    program.kill_after("resume --json", 145);
-    program.kill_after("resume --json", 250);
+/// Kills one run after the other, each after so many messages of its own, lets the last one end, and compares.
+fn check_kills(program: &Program, kills: &[u64], source: &Address, target: &Address) {
+    let mut line = "run job.toml --json";
+    for messages in kills {
+        program.kill_after(line, *messages);
+        line = "resume --json";
+    }
     program.complete("resume");
     let client = |address| Client::sign_in(address, "anna", "pass");
     compare::assert_same(&mut client(source), &mut client(target));
@@ -204,17 +206,23 @@ fn a_kill_in_mid_run_and_resume_without_arguments_end_equal() {
     let sides = [&source, &target].map(|server| Side::tls(server.imaps(), &server.ca_file()));
     let program = Program::new();
     program.write("job.toml", &job(&sides[0], &sides[1], "anna", SLOW));
-    check_kills(&program, &source.address(), &target.address());
+    check_kills(&program, &[5, 145, 250], &source.address(), &target.address());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_in_mid_run_makes_no_second_copy_where_uids_are_not_told() {
-    let source = Server::start(Config::plain("anna")).await.unwrap();
-    let target = Server::start(Config::plain("anna").features(|features| features.uidplus = false)).await.unwrap();
-    source.account("anna").fill(&generated(22, 600)).unwrap();
-    let program = Program::new();
-    program.write("job.toml", &job(&Side::plain(source.port()), &Side::plain(target.port()), "anna", SLOW));
-    check_kills(&program, &Address::plain(source.port()), &Address::plain(target.port()));
+    let without = Features { uidplus: false, ..Features::default() };
+    let literals = Literals::Synchronising;
+    let weak = Features { literals, multiappend: false, condstore: false, ..without.clone() };
+    for features in [without, weak] {
+        let source = Server::start(Config::plain("anna")).await.unwrap();
+        let target = Server::start(Config { features, ..Config::plain("anna") }).await.unwrap();
+        source.account("anna").fill(&generated(22, 400)).unwrap();
+        let program = Program::new();
+        program.write("job.toml", &job(&Side::plain(source.port()), &Side::plain(target.port()), "anna", SLOW));
+        let [source, target] = [source.port(), target.port()].map(Address::plain);
+        check_kills(&program, &[1, 20, 3, 45, 8, 30, 60, 2, 40], &source, &target);
+    }
 }
 
 #[test]
@@ -226,7 +234,8 @@ fn the_daemon_migrates_a_dropped_job_and_finishes_it_after_a_kill() {
     let program = Program::new();
     std::fs::create_dir(program.path("jobs")).unwrap();
     program.write("daemon.toml", "jobs = \"jobs\"\npoll = \"100ms\"\n");
-    program.write("dropped", &job(&sides[0], &sides[1], "anna", SLOW));
+    // Slower still: looking at the target takes its time.
+    program.write("dropped", &job(&sides[0], &sides[1], "anna", &SLOW.replace("300", "100")));
 
     let mut daemon = program.start("daemon --config daemon.toml");
     std::fs::rename(program.path("dropped"), program.path("jobs/anna.toml")).unwrap();
@@ -397,7 +406,11 @@ fn check_secret(what: &str, password: &str, source: &Side, target: &Side, code: 
 /// The daemon logs most: it runs the same job until it stands as `standing`.
 fn check_daemon_secret(program: &Program, what: &str, standing: &str) {
     std::fs::remove_dir_all(program.state()).unwrap();
-    program.write("daemon.toml", "jobs = \".\"\npoll = \"100ms\"\n");
+    std::fs::create_dir(program.path("jobs")).unwrap();
+    for file in ["job.toml", "secret"] {
+        std::fs::copy(program.path(file), program.path("jobs").join(file)).unwrap();
+    }
+    program.write("daemon.toml", "jobs = \"jobs\"\npoll = \"100ms\"\n");
     let mut daemon = program.start("daemon --config daemon.toml -vvvv");
     wait_until(standing, || program.standing().as_deref() == Some(standing));
     daemon.terminate();
