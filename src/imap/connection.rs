@@ -12,7 +12,7 @@
 
 use super::error::{ImapError, Refusal};
 use super::token::{Response, Tokens, Value, starts_with};
-use super::wire::{BodySink, Broken, NoBodies, Wire};
+use super::wire::{Broken, Wire};
 use crate::net::BoxedIo;
 use crate::provider::{Phase, Status};
 use std::collections::BTreeSet;
@@ -165,24 +165,13 @@ impl Connection {
         what: &str,
         phase: Phase,
         parts: &[Part<'_>],
-        take: impl FnMut(&Response),
-    ) -> Result<Vec<u8>, ImapError> {
-        self.command_with(what, phase, parts, take, &mut NoBodies).await
-    }
-
-    async fn command_with(
-        &mut self,
-        what: &str,
-        phase: Phase,
-        parts: &[Part<'_>],
         mut take: impl FnMut(&Response),
-        bodies: &mut impl BodySink,
     ) -> Result<Vec<u8>, ImapError> {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(ImapError::Poisoned);
         }
         let tag = self.next_tag();
-        match self.exchange(&tag, parts, &mut take, bodies).await {
+        match self.exchange(&tag, parts, &mut take).await {
             Ok(completion) => {
                 self.poisoned = false;
                 self.completed(what, phase, completion)
@@ -196,14 +185,13 @@ impl Connection {
         tag: &str,
         parts: &[Part<'_>],
         take: &mut impl FnMut(&Response),
-        bodies: &mut impl BodySink,
     ) -> Result<Completion, Broken> {
         let mut segments = self.segments(tag, parts).into_iter();
         if let Some(first) = segments.next() {
             self.wire.write(&first).await?;
         }
         loop {
-            let response = self.wire.reader.response(&mut self.wire.io, bodies).await?;
+            let response = self.wire.response().await?;
             match sort_line(&response)? {
                 Line::Untagged => {
                     self.note(std::slice::from_ref(&response));

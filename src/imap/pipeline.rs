@@ -3,15 +3,15 @@
 use super::connection::{Completion, Connection, Line, sort_line};
 use super::error::ImapError;
 use super::token::Response;
-use super::wire::{BodySink, Broken, NoBodies};
+use super::wire::{Broken, NoBodies};
 use crate::provider::Phase;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// What happened on the wire.
 pub(super) enum Event<'a> {
     Response(&'a Response),
-    /// The command with this index ended.
-    Ended(#[allow(dead_code, reason = "only some callers ask which")] usize, Completion),
+    /// A command ended.
+    Ended(Completion),
 }
 
 /// Sends `commands`, at most `window` of them unanswered, until all have ended.
@@ -25,21 +25,21 @@ pub(super) async fn run(
     if std::mem::replace(&mut connection.poisoned, true) {
         return Err(ImapError::Poisoned);
     }
-    let mut waiting = commands.into_iter().enumerate();
-    let mut under_way = BTreeMap::new();
+    let mut waiting = commands.into_iter();
+    let mut under_way = BTreeSet::new();
     loop {
         let mut text = String::new();
         while under_way.len() < window
-            && let Some((index, command)) = waiting.next()
+            && let Some(command) = waiting.next()
         {
             let tag = connection.next_tag();
             text.push_str(&format!("{tag} {command}\r\n"));
-            under_way.insert(tag.into_bytes(), index);
+            under_way.insert(tag.into_bytes());
         }
         if under_way.is_empty() {
             break;
         }
-        match step(connection, text.as_bytes(), &mut under_way, &mut NoBodies, &mut take).await {
+        match step(connection, text.as_bytes(), &mut under_way, &mut take).await {
             Ok(()) => {}
             Err(broken) => return Err(connection.broken(what, Phase::Fetch, broken)),
         }
@@ -49,34 +49,31 @@ pub(super) async fn run(
 }
 
 /// Writes what is to be written, then reads until one command has ended.
-pub(super) async fn step(
+async fn step(
     connection: &mut Connection,
     text: &[u8],
-    under_way: &mut BTreeMap<Vec<u8>, usize>,
-    bodies: &mut impl BodySink,
+    under_way: &mut BTreeSet<Vec<u8>>,
     take: &mut impl FnMut(Event<'_>),
 ) -> Result<(), Broken> {
     if !text.is_empty() {
         connection.wire.write(text).await?;
     }
     loop {
-        let response = connection.wire.reader.response(&mut connection.wire.io, bodies).await?;
+        let response = connection.wire.reader.response(&mut connection.wire.io, &mut NoBodies).await?;
         match sort_line(&response)? {
             Line::Untagged => {
                 connection.note(std::slice::from_ref(&response));
                 take(Event::Response(&response));
             }
             Line::Continuation => return Err(Broken::Protocol("it asks for more of a whole command".to_owned())),
-            Line::Tagged(tag, completion) => match under_way.remove(&tag) {
-                Some(index) => {
-                    take(Event::Ended(index, completion));
-                    return Ok(());
-                }
-                None => {
-                    let tag = crate::failure::harmless(&tag);
-                    return Err(Broken::Protocol(format!("an answer to \"{tag}\", which was not asked")));
-                }
-            },
+            Line::Tagged(tag, completion) if under_way.remove(&tag) => {
+                take(Event::Ended(completion));
+                return Ok(());
+            }
+            Line::Tagged(tag, _) => {
+                let tag = crate::failure::harmless(&tag);
+                return Err(Broken::Protocol(format!("an answer to \"{tag}\", which was not asked")));
+            }
         }
     }
 }

@@ -370,10 +370,10 @@ impl<E: End> Session<E> {
         let mut refused = None;
         let pipeline = super::pipeline::run(&mut self.connection, what, commands, window, |event| match event {
             super::pipeline::Event::Response(response) => take(response),
-            super::pipeline::Event::Ended(_, completion) if completion.status != Status::Ok => {
+            super::pipeline::Event::Ended(completion) if completion.status != Status::Ok => {
                 refused.get_or_insert(completion);
             }
-            super::pipeline::Event::Ended(..) => {}
+            super::pipeline::Event::Ended(_) => {}
         });
         pipeline.await?;
         match refused {
