@@ -11,7 +11,7 @@ use super::error::{ImapError, Refusal};
 use super::fetch::Brake;
 use super::session::{Session, Target};
 use super::token::starts_with;
-use super::wire::{Broken, NoBodies, Reader, flush, write};
+use super::wire::{Broken, NoBodies, Progress, Reader, flush, write};
 use crate::mail::{Flags, InternalDate, Uid, UidValidity, WireName};
 use crate::provider::{Phase, Status};
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 /// Commands without an answer: covers the round trip of a WAN (2,500 messages a second at 40 ms).
 const WINDOW_MESSAGES: usize = 128;
@@ -72,7 +73,8 @@ enum Go {
 impl Session<Target> {
     /// Appends what comes from `incoming` to a folder until that ends; every answer goes to `answers`.
     ///
-    /// `validity`: an APPENDUID under another UIDVALIDITY is not believed.
+    /// `validity`: an APPENDUID under another UIDVALIDITY is not believed. `stop`: nothing further is taken; what is under
+    /// way is waited for.
     ///
     /// # Errors
     /// A broken connection, or a BAD: what has no answer by then may or may not be on the target.
@@ -83,6 +85,7 @@ impl Session<Target> {
         incoming: &mut mpsc::Receiver<Outgoing>,
         answers: &mpsc::UnboundedSender<Answer>,
         brake: &impl Brake,
+        stop: &CancellationToken,
     ) -> Result<(), ImapError> {
         if std::mem::replace(&mut self.connection.poisoned, true) {
             return Err(ImapError::Poisoned);
@@ -101,10 +104,13 @@ impl Session<Target> {
             format!("{prefix}A{tag}")
         };
         let timeout = connection.wire.timeout;
+        let progress = Arc::clone(&connection.wire.reader.progress);
+        progress.hold(false);
         let (read, mut wrote) = tokio::io::split(&mut connection.wire.io);
         let (flights, landing) = mpsc::unbounded_channel();
         let (go, leave) = mpsc::unbounded_channel();
-        let mut writer = Writer { io: &mut wrote, timeout, buffer: Vec::new(), style, flights, leave, next_tag };
+        let mut writer =
+            Writer { io: &mut wrote, timeout, progress, buffer: Vec::new(), style, flights, leave, next_tag, stop };
         let mut bye = None;
         let reader = collect(&mut connection.wire.reader, read, landing, go, validity, answers, &mut bye);
         let ended = tokio::try_join!(writer.send_all(folder, incoming, brake), reader);
@@ -136,11 +142,13 @@ struct Style {
 struct Writer<'a, W, N> {
     io: &'a mut W,
     timeout: Duration,
+    progress: Arc<Progress>,
     buffer: Vec<u8>,
     style: Style,
     flights: mpsc::UnboundedSender<Flight>,
     leave: mpsc::UnboundedReceiver<Go>,
     next_tag: N,
+    stop: &'a CancellationToken,
 }
 
 impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
@@ -153,11 +161,19 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let messages = Arc::new(Semaphore::new(self.style.window));
         let kib = Arc::new(Semaphore::new(WINDOW_KIB as usize));
         loop {
+            if self.stop.is_cancelled() {
+                self.flush().await?;
+                break;
+            }
             let outgoing = match incoming.try_recv() {
                 Ok(outgoing) => outgoing,
                 Err(_) => {
                     self.flush().await?;
-                    match tokio::time::timeout(KEEP_ALIVE, incoming.recv()).await {
+                    let next = tokio::select! {
+                        next = tokio::time::timeout(KEEP_ALIVE, incoming.recv()) => next,
+                        () = self.stop.cancelled() => Ok(None),
+                    };
+                    match next {
                         Ok(Some(outgoing)) => outgoing,
                         Ok(None) => break,
                         Err(_) => {
@@ -167,7 +183,9 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                     }
                 }
             };
+            self.progress.hold(true);
             brake.messages(1).await;
+            self.progress.hold(false);
             let careful = outgoing.careful;
             let size = u32::try_from(outgoing.body.length() / 1024 + 1).unwrap_or(u32::MAX).min(WINDOW_KIB);
             // The whole window: nothing else is under way beside it.
@@ -226,7 +244,9 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             if piece.is_empty() {
                 return Err(Broken::Io(std::io::Error::other("the spool file is shorter than the message")));
             }
+            self.progress.hold(true);
             brake.bytes(piece.len() as u64).await;
+            self.progress.hold(false);
             self.buffer.extend_from_slice(&piece);
             sent += piece.len() as u64;
             self.write_if_large().await?;
@@ -258,7 +278,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
 
     async fn write_if_large(&mut self) -> Result<(), Broken> {
         if self.buffer.len() >= WRITE {
-            write(self.io, &self.buffer, self.timeout).await?;
+            write(self.io, &self.buffer, self.timeout, &self.progress).await?;
             self.buffer.clear();
         }
         Ok(())
@@ -266,7 +286,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
 
     async fn flush(&mut self) -> Result<(), Broken> {
         if !self.buffer.is_empty() {
-            write(self.io, &self.buffer, self.timeout).await?;
+            write(self.io, &self.buffer, self.timeout, &self.progress).await?;
             self.buffer.clear();
         }
         flush(self.io, self.timeout).await
@@ -299,10 +319,10 @@ async fn collect(
                     continue;
                 }
                 Line::Continuation => {
-                    drop(go.send(Go::Ahead));
                     // One go-ahead belongs to one literal: the flight that waited for it is no longer waiting.
                     if let Some(flight) = under_way.values_mut().find(|flight| flight.synchronising) {
                         flight.synchronising = false;
+                        drop(go.send(Go::Ahead));
                     }
                     continue;
                 }

@@ -305,9 +305,12 @@ impl<E: End> Session<E> {
         let whole = self.pipeline("list messages", commands, |response| {
             if let Some(seen) = parse_fetch(response)
                 && let Some(uid) = seen.uid.filter(|uid| (first..=last).contains(uid))
-                && let Some(flags) = seen.flags
             {
-                listing.push(uid, seen.size, seen.date, flags);
+                // Flags alone are news of a message, not its entry: they must not wipe out what is known of it.
+                let news = seen.size.is_none() && seen.date.is_none();
+                if !news || listing.get(uid).is_none() {
+                    listing.push(uid, seen.size, seen.date, seen.flags.unwrap_or_default());
+                }
             }
         });
         whole.await?;
@@ -380,7 +383,7 @@ impl<E: End> Session<E> {
             None => Ok(()),
             Some(completion) => Err(ImapError::Refused {
                 what: what.to_owned(),
-                refusal: Refusal { phase: Phase::Fetch, status: completion.status, words: completion.words },
+                refusal: Refusal { phase: Phase::Open, status: completion.status, words: completion.words },
             }),
         }
     }

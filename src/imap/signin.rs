@@ -48,8 +48,24 @@ pub(super) async fn open(opening: Opening<'_>) -> Result<(Connection, Vec<u8>), 
     if let Err(ImapError::Refused { .. }) = &signed_in {
         keychain.forget(&secret).await;
     }
-    signed_in?;
+    signed_in.map_err(|error| without_secret(error, &secret))?;
     Ok((connection, greeting))
+}
+
+/// Takes a secret that the server echoes out of its words, also where it stands in base64 within what SASL sent.
+fn without_secret(error: ImapError, secret: &Secret) -> ImapError {
+    let ImapError::Refused { what, mut refusal } = error else { return error };
+    let words = String::from_utf8_lossy(&refusal.words).into_owned();
+    let plain = words.replace(secret.expose(), "…");
+    // Base64 of PLAIN, XOAUTH2 and the like: no word for people is that long.
+    let sasl = |word: &str| {
+        use base64::Engine;
+        let decoded = base64::engine::general_purpose::STANDARD.decode(word.trim_matches(['"', '<', '>', '.', ',']));
+        decoded.is_ok_and(|bytes| memchr::memmem::find(&bytes, secret.expose().as_bytes()).is_some())
+    };
+    let clean: Vec<&str> = plain.split(' ').map(|word| if sasl(word) { "…" } else { word }).collect();
+    refusal.words = clean.join(" ").into_bytes();
+    ImapError::Refused { what, refusal }
 }
 
 /// Reads the greeting; gives its words and the capabilities in it.
@@ -198,4 +214,20 @@ async fn finish(
         ask_capabilities(connection, Phase::Other).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_the_server_echoes_is_taken_out_of_its_words() {
+        let secret = Secret::new("Zq7xSesame".to_owned());
+        for words in ["[AUTHENTICATIONFAILED] no Zq7xSesame for anna", "bad: AGFubmEAWnE3eFNlc2FtZQ== sent"] {
+            let refusal = Refusal { phase: Phase::SignIn, status: Status::No, words: words.as_bytes().to_vec() };
+            let error = without_secret(ImapError::Refused { what: "sign in".to_owned(), refusal }, &secret);
+            let text = error.to_string();
+            assert!(!text.contains("Zq7x") && !text.contains("AGFub") && text.contains('…'), "{text}");
+        }
+    }
 }

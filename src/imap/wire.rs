@@ -6,6 +6,8 @@
 use super::error::ImapError;
 use super::token::{Literal, MARK, Response, starts_with};
 use crate::net::BoxedIo;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -48,6 +50,28 @@ pub(super) struct Reader {
     start: usize,
     end: usize,
     timeout: Duration,
+    /// Counts what is being written meanwhile: a server that takes bytes is not silent.
+    pub(super) progress: Arc<Progress>,
+}
+
+/// What the writing half of a connection is doing, for the reading half to see.
+#[derive(Default)]
+pub(super) struct Progress {
+    wrote: AtomicU64,
+    held: AtomicBool,
+}
+
+impl Progress {
+    /// Something was taken by the other end.
+    pub(super) fn wrote(&self) {
+        self.wrote.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says whether it is we who hold back what the server waits for.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+        self.wrote();
+    }
 }
 
 /// Takes the content of body literals, which may be of any size.
@@ -73,7 +97,7 @@ impl BodySink for NoBodies {
 
 impl Reader {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, timeout }
+        Self { buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, timeout, progress: Arc::default() }
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
@@ -88,12 +112,20 @@ impl Reader {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
-        let read = tokio::time::timeout(self.timeout, io.read(&mut self.buffer[self.end..])).await;
-        match read.map_err(|_| Broken::Silent(self.timeout))?.map_err(Broken::Io)? {
-            0 => Err(Broken::Eof),
-            n => {
-                self.end += n;
-                Ok(())
+        loop {
+            let before = self.progress.wrote.load(Ordering::Relaxed);
+            match tokio::time::timeout(self.timeout, io.read(&mut self.buffer[self.end..])).await {
+                Ok(read) => {
+                    let count = read.map_err(Broken::Io)?;
+                    self.end += count;
+                    return if count == 0 { Err(Broken::Eof) } else { Ok(()) };
+                }
+                Err(_) => {
+                    let moved = self.progress.wrote.load(Ordering::Relaxed) != before;
+                    if !moved && !self.progress.held.load(Ordering::Relaxed) {
+                        return Err(Broken::Silent(self.timeout));
+                    }
+                }
             }
         }
     }
@@ -214,7 +246,7 @@ impl Wire {
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        write(&mut self.io, bytes, self.timeout).await?;
+        write(&mut self.io, bytes, self.timeout, &self.reader.progress).await?;
         flush(&mut self.io, self.timeout).await
     }
 
@@ -228,12 +260,16 @@ pub(super) async fn write(
     io: &mut (impl AsyncWrite + Unpin),
     mut bytes: &[u8],
     timeout: Duration,
+    progress: &Progress,
 ) -> Result<(), Broken> {
     while !bytes.is_empty() {
         let wrote = tokio::time::timeout(timeout, io.write(bytes)).await;
         match wrote.map_err(|_| Broken::Silent(timeout))?.map_err(Broken::Io)? {
             0 => return Err(Broken::Eof),
-            n => bytes = &bytes[n..],
+            n => {
+                progress.wrote();
+                bytes = &bytes[n..];
+            }
         }
     }
     Ok(())

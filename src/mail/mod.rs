@@ -59,6 +59,9 @@ impl Uid {
     /// The smallest one, also the floor when nothing better is known.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
+    /// The largest one there can be.
+    pub const LAST: Self = Self(NonZeroU32::MAX);
+
     /// Makes a UID; zero is none.
     #[must_use]
     pub fn new(value: u32) -> Option<Self> {

@@ -76,7 +76,7 @@ impl Account {
         let stop = context.stop.child_token();
         let job = &context.job;
         let patience = Patience { outage: job.options.outage, first_contact: job.options.first_contact };
-        let parts = |mailbox: &config::Mailbox, limits, reached| PoolParts {
+        let parts = |side: Side, mailbox: &config::Mailbox, limits, reached| PoolParts {
             account: account.name.clone(),
             mailbox: mailbox.clone(),
             limits,
@@ -84,7 +84,7 @@ impl Account {
             gate: context
                 .shared
                 .hosts
-                .gate(&format!("{}:{}", mailbox.endpoint.host, mailbox.endpoint.port), job.host_connections),
+                .gate(&format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port), job.host_connections),
             patience,
             timeout: job.options.timeout,
             events: context.events.clone(),
@@ -97,8 +97,8 @@ impl Account {
         let target_reached = ledger.has_reached(id, Side::Target).await?;
         Ok(Self {
             name: account.name.clone(),
-            source: Pool::new(parts(&account.source, job.source_limits, source_reached)),
-            target: Pool::new(parts(&account.target, job.target_limits, target_reached)),
+            source: Pool::new(parts(Side::Source, &account.source, job.source_limits, source_reached)),
+            target: Pool::new(parts(Side::Target, &account.target, job.target_limits, target_reached)),
             id,
             ledger,
             events: context.events.clone(),

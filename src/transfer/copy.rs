@@ -64,8 +64,10 @@ pub(super) struct Copied {
     pub(super) refused: BTreeMap<Uid, (Refusal, Subject)>,
     /// FETCH of these was refused, or brought no body.
     pub(super) unread: BTreeMap<Uid, Option<Refusal>>,
-    /// Sent and not answered; they are written down as intended.
-    pub(super) unanswered: Vec<Uid>,
+    /// The first of those that were sent and have no answer: sent alone, it is the one that was on the wire.
+    pub(super) unanswered: Option<Uid>,
+    /// Asked for alone and not come when the source's connection broke.
+    pub(super) unfetched: Option<Uid>,
     /// Why it ended before its end.
     pub(super) failure: Option<Failure>,
 }
@@ -97,13 +99,15 @@ pub(super) async fn copy(
         task.account.room.clone(),
         task.account.source.brake.clone(),
         bodies,
+        dress.careful,
     )));
     let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
     let (answers, answered) = mpsc::unbounded_channel();
     let mut stage = Intending { task, dress, halt: &halt, flight: &flight, copied: Copied::default() };
     let brake = task.account.target.brake.clone();
     let append = async {
-        let ended = target.session.append(task.target_name, task.target_validity, &mut sending, &answers, &brake).await;
+        let ended =
+            target.session.append(task.target_name, task.target_validity, &mut sending, &answers, &brake, &halt).await;
         // Nobody sends any more: whoever still wants to must notice.
         drop((sending, answers));
         if ended.is_err() {
@@ -114,18 +118,24 @@ pub(super) async fn copy(
     let (intended, appended, recorded) =
         tokio::join!(stage.run(fetched, outgoing), append, record(task, answered, &halt, &flight));
     let mut copied = stage.copied;
-    let (lease, fetch_failure) = match fetching.await {
-        Ok((lease, Ok(refused))) => {
+    // A fetch that nobody waits for any more is ended, wherever it is held back.
+    let fetched = if halt.is_cancelled() { None } else { Some(fetching.await) };
+    let (lease, fetch_failure) = match fetched {
+        None => (None, None),
+        Some(Ok((lease, Ok(refused)))) => {
             note_refused(&mut copied, refused);
             (lease, None)
         }
-        Ok((lease, Err(failure))) => (lease, Some(failure)),
-        Err(_) => (None, Some(Failure::new(Side::Source, Kind::Lost, "fetch messages: the task ended"))),
+        Some(Ok((lease, Err((failure, under_way))))) => {
+            copied.unfetched = under_way.filter(|_| dress.careful);
+            (lease, Some(failure))
+        }
+        Some(Err(_)) => (None, Some(Failure::new(Side::Source, Kind::Lost, "fetch messages: the task ended"))),
     };
     let Recorded { acknowledged, refused, failure } = recorded;
     copied.acknowledged = acknowledged;
     copied.refused.extend(refused);
-    copied.unanswered = flight.lock().keys().copied().collect();
+    copied.unanswered = flight.lock().first();
     let append_failure = appended.err().map(|error| error.failure(Side::Target));
     // The target's own words come before what followed from them.
     copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure);
@@ -134,15 +144,37 @@ pub(super) async fn copy(
 
 /// What is between the second stage and its answer: no more than the window and the channels hold.
 #[derive(Default)]
-struct Flight(Mutex<BTreeMap<Uid, Subject>>);
+struct Flight(Mutex<Under>);
+
+/// By UID, and the order in which they went out.
+#[derive(Default)]
+struct Under {
+    subjects: BTreeMap<Uid, (u64, Subject)>,
+    sent: u64,
+}
+
+impl Under {
+    fn insert(&mut self, uid: Uid, subject: Subject) {
+        self.sent += 1;
+        self.subjects.insert(uid, (self.sent, subject));
+    }
+
+    fn remove(&mut self, uid: Uid) -> Subject {
+        self.subjects.remove(&uid).map(|(_, subject)| subject).unwrap_or_default()
+    }
+
+    fn first(&self) -> Option<Uid> {
+        self.subjects.iter().min_by_key(|(_, (order, _))| *order).map(|(uid, _)| *uid)
+    }
+}
 
 impl Flight {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Subject>> {
+    fn lock(&self) -> MutexGuard<'_, Under> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-type Fetching = (Option<Lease<Source>>, Result<Vec<RefusedFetch>, Failure>);
+type Fetching = (Option<Lease<Source>>, Result<Vec<RefusedFetch>, (Failure, Option<Uid>)>);
 
 async fn fetch(
     mut source: Lease<Source>,
@@ -150,11 +182,25 @@ async fn fetch(
     room: crate::imap::BodyRoom,
     brake: super::pool::PoolBrake,
     bodies: mpsc::Sender<Fetched>,
+    alone: bool,
 ) -> Fetching {
-    match source.session.fetch_bodies(&wanted, &room, &brake, &bodies).await {
-        Ok(refused) => (Some(source), Ok(refused)),
-        Err(error) => (None, Err(error.failure(Side::Source))),
+    if !alone {
+        return match source.session.fetch_bodies(&wanted, &room, &brake, &bodies).await {
+            Ok(refused) => (Some(source), Ok(refused)),
+            Err(error) => (None, Err((error.failure(Side::Source), None))),
+        };
     }
+    let mut refused = Vec::new();
+    for one in wanted {
+        match source.session.fetch_bodies(&[one], &room, &brake, &bodies).await {
+            Ok(not_come) => refused.extend(not_come),
+            Err(error) => return (None, Err((error.failure(Side::Source), Some(one.0)))),
+        }
+        if !source.session.is_usable() {
+            return (None, Ok(refused));
+        }
+    }
+    (Some(source), Ok(refused))
 }
 
 fn note_refused(copied: &mut Copied, refused: Vec<RefusedFetch>) {
@@ -217,6 +263,8 @@ impl Intending<'_> {
                 continue;
             }
             let (flags, date) = self.outside(uid);
+            // Recorded is what should be there: what a dress leaves out shows when the copy is read back.
+            let wanted = self.task.listing.get(uid).map(|entry| self.task.account.carried(entry.flags));
             records.push(Record {
                 source_uid: uid,
                 stage: Stage::Intended,
@@ -226,7 +274,7 @@ impl Intending<'_> {
                 digest: Some(body.digest()),
                 header: body.header(),
                 date: self.task.listing.get(uid).and_then(|entry| entry.date),
-                flags: flags.clone(),
+                flags: wanted.unwrap_or_default(),
                 risky: body.traits().is_risky(),
                 evidence: Evidence::None,
             });
@@ -275,7 +323,7 @@ async fn record(
         let (mut landed, mut refused) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         for Answer { source_uid, outcome } in batch.drain(..) {
-            let subject = flight.lock().remove(&source_uid).unwrap_or_default();
+            let subject = flight.lock().remove(source_uid);
             match outcome {
                 Ok(appended) => {
                     bytes += subject.size;

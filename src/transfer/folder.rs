@@ -17,6 +17,8 @@ use tokio::time::Instant;
 
 /// Records read from the ledger at once.
 pub(super) const WINDOW: usize = 4096;
+/// How often a folder is tried over a refusal that is not of one message.
+const FRUITLESS_MAX: u32 = 3;
 /// How often the connection may break over one message sent alone before it counts as refused.
 const STRIKES_MAX: u32 = 2;
 
@@ -25,7 +27,7 @@ const STRIKES_MAX: u32 = 2;
 pub(super) struct FolderEnd {
     pub(super) fates: BTreeMap<Fate, u64>,
     pub(super) evidence: BTreeMap<Evidence, u64>,
-    /// Source messages without a fate: this should not be, and is no complete folder.
+    /// Source messages without a fate, and those the source counts and does not list: no complete folder.
     pub(super) unsettled: u64,
     /// Both sides were as remembered: nothing was looked at.
     pub(super) unchanged: bool,
@@ -49,8 +51,8 @@ struct Memory {
     fruitless: u32,
     /// The target's folder was not there before this run.
     created: bool,
-    /// How often the connection broke while a message was under way alone.
-    strikes: BTreeMap<Uid, u32>,
+    /// How often, and on which side, the connection broke while a message was under way alone.
+    strikes: BTreeMap<Uid, (u32, Side)>,
 }
 
 /// Runs passes until one ends.
@@ -88,6 +90,10 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
         match failure.remedy() {
             _ if account.stop.is_cancelled() => return Err(failure),
             Remedy::Ask | Remedy::Skip => return Err(failure),
+            // It was not one message that was refused: tried a few times, then it is the folder.
+            Remedy::Again if memory.fruitless > FRUITLESS_MAX => {
+                return Err(Failure { kind: Kind::FolderRefused, ..failure });
+            }
             Remedy::Again | Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect | Remedy::Refresh => {}
         }
         let since = trouble.get_or_insert_with(Instant::now).elapsed();
@@ -197,7 +203,8 @@ fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
-/// Lists what the open folder holds below the UIDNEXT it was opened with.
+/// Lists what the open folder holds below the UIDNEXT it was opened with. A listing shorter than the folder said it is gets
+/// a second chance without that bound: some servers lag behind with UIDNEXT, some leave messages out.
 pub(super) async fn list<E: crate::imap::End>(
     session: &mut crate::imap::Session<E>,
     first: Uid,
@@ -208,12 +215,16 @@ pub(super) async fn list<E: crate::imap::End>(
     }
     let last = match state.uid_next {
         Some(next) => Uid::new(next.value() - 1),
-        None => Uid::new(u32::MAX),
+        None => Some(Uid::LAST),
     };
-    match last {
-        Some(last) => session.listing(first, last, state.messages).await,
-        None => Ok(Listing::default()),
+    let listing = match last {
+        Some(last) if last >= first => session.listing(first, last, state.messages).await?,
+        _ => Listing::default(),
+    };
+    if first > Uid::FIRST || listing.len() >= state.messages as usize {
+        return Ok(listing);
     }
+    session.listing(first, Uid::LAST, state.messages).await
 }
 
 impl Pass<'_> {
@@ -256,8 +267,10 @@ impl Pass<'_> {
             return Ok(None);
         }
         self.change_flags(&task, &plan, &mut target).await?;
-        let from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
-        let (end, target_state) = prove::prove(&task, target, from, &both.target_listing).await?;
+        // What was listed before flags were changed says nothing of them.
+        let from = floor.filter(|_| plan.flags.rebase.is_empty()).map_or(Uid::FIRST, |(_, uid)| uid);
+        let (mut end, target_state) = prove::prove(&task, target, from, &both.target_listing).await?;
+        end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
         self.remember(source_state, target_state, &end).await?;
         Ok(Some(end))
     }
@@ -267,19 +280,34 @@ impl Pass<'_> {
         let (source, source_state, source_validity, source_listing) = self.open_source().await?;
         let mut target = self.account.target.take().await?;
         let target_opened = self.open_target(&mut target).await?;
+        if target_opened.state.uid_validity.is_none() {
+            let text = format!("open folder \"{}\": the target gives it no lasting UIDs", self.pair.target);
+            return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
+        }
         let target_listing = list(&mut target.session, Uid::FIRST, target_opened.state).await.map_err(on_target)?;
+        if target_listing.len() < target_opened.state.messages as usize {
+            // What it leaves out would count as removed, or be copied twice.
+            let (listed, said) = (target_listing.len(), target_opened.state.messages);
+            let text = format!("list folder \"{}\": it says {said} messages and lists {listed}", self.pair.target);
+            return Err(Failure::new(Side::Target, Kind::Protocol, text));
+        }
         Ok(Both { source, target, source_state, source_validity, target_opened, source_listing, target_listing })
     }
 
     async fn open_source(&self) -> Result<(Lease<Source>, FolderState, UidValidity, Listing), Failure> {
         let mut source = self.account.source.take().await?;
-        let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+        let mut opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
         let no_uids = || {
             let text = format!("open folder \"{}\": the source gives it no lasting UIDs", self.pair.source.path);
             Failure::new(Side::Source, Kind::FolderRefused, text)
         };
         let source_validity = opened.state.uid_validity.filter(|_| !opened.uid_not_sticky).ok_or_else(no_uids)?;
-        let source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
+        let mut source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
+        if source_listing.len() < opened.state.messages as usize {
+            // Its user may have taken some away in this moment: how many there are is asked again.
+            opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+            source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
+        }
         Ok((source, opened.state, source_validity, source_listing))
     }
 
@@ -322,7 +350,7 @@ impl Pass<'_> {
         let listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
         account.source.keep(source);
         let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
-        let known = account.ledger.records(self.row.id, source_validity, Uid::FIRST, 1).await?;
+        let known = account.ledger.records(self.row.id, source_validity, Uid::FIRST, WINDOW).await?;
         let been_there = known.iter().any(|record| record.target.is_some() || record.stage == Stage::Intended);
         if self.pair.existing.is_some() || been_there || listing.is_empty() {
             return Err(failure);
@@ -408,10 +436,16 @@ impl Pass<'_> {
         // A connection that keeps breaking is broken by some message: sent alone, it shows itself.
         let careful = self.memory.fruitless >= STRIKES_MAX;
         let (struck, uids): (Vec<Uid>, Vec<Uid>) =
-            uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| *strikes >= STRIKES_MAX));
-        let words = "the connection breaks whenever this message is sent".to_owned();
-        let struck =
-            struck.into_iter().map(|uid| (uid, Ending::Refused, Kind::Lost, words.clone(), copy::Subject::default()));
+            uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| strikes.0 >= STRIKES_MAX));
+        let struck = struck.into_iter().map(|uid| {
+            let (ending, words) = match self.memory.strikes.get(&uid) {
+                Some((_, Side::Source)) => {
+                    (Ending::Unreadable, "the connection breaks whenever this message is fetched")
+                }
+                _ => (Ending::Refused, "the connection breaks whenever this message is sent"),
+            };
+            (uid, ending, Kind::Lost, words.to_owned(), copy::Subject::default())
+        });
         copy::settle_failed(task, struck.collect()).await?;
         let (mut source, mut copied) =
             copy::copy(task, &uids, Dress { careful, ..Dress::default() }, source, target).await;
@@ -438,11 +472,14 @@ impl Pass<'_> {
     }
 
     fn strike(&mut self, careful: bool, copied: &Copied) {
-        let broke = copied.failure.as_ref().is_some_and(|failure| failure.side == Some(Side::Target));
-        if careful && broke {
-            for uid in &copied.unanswered {
-                *self.memory.strikes.entry(*uid).or_default() += 1;
-            }
+        let Some(failure) = copied.failure.as_ref().filter(|_| careful) else { return };
+        let (uid, side) = match failure.side {
+            Some(Side::Target) => (copied.unanswered, Side::Target),
+            _ => (copied.unfetched, Side::Source),
+        };
+        if let Some(uid) = uid {
+            let strikes = self.memory.strikes.entry(uid).or_insert((0, side));
+            *strikes = (strikes.0 + 1, side);
         }
     }
 
@@ -632,12 +669,6 @@ fn dresses(task: &Task<'_>, uid: Uid) -> Vec<Dress> {
 
 async fn note_dress(task: &Task<'_>, uid: Uid, dress: Dress, refusal: &crate::imap::Refusal) -> Result<(), Failure> {
     let entry = task.listing.get(uid);
-    if dress.without_keywords {
-        let keywords: Vec<&str> =
-            entry.iter().flat_map(|entry| entry.flags.keywords()).map(|keyword| keyword.as_str()).collect();
-        let what = format!("keywords refused by the target ({}): {}", refusal.text(), keywords.join(" "));
-        copy::note_change(task, uid, LossKind::Keyword, what).await?;
-    }
     if dress.without_date
         && let Some(date) = entry.and_then(|entry| entry.date)
     {

@@ -131,7 +131,7 @@ impl<E: End> Pool<E> {
     /// Takes a session: an idle one, or a new one. Waits for a place, and for the host as long as patience lasts.
     pub(super) async fn take(&self) -> Result<Lease<E>, Failure> {
         let mut place = self.place().await?;
-        let began = Instant::now();
+        let mut trouble = None;
         let mut backoff = Backoff::default();
         let mut fresh_token = false;
         loop {
@@ -165,6 +165,7 @@ impl<E: End> Pool<E> {
                     continue;
                 }
             }
+            let began = *trouble.get_or_insert_with(Instant::now);
             let Some(delay) = self.delay(&failure, began, &mut backoff) else {
                 if !self.has_been_reached() && failure.kind.is_outage() && failure.hint.is_empty() {
                     failure.hint = "check host, port and tls in the job file".to_owned();

@@ -6,7 +6,7 @@ use super::folder::{FolderEnd, WINDOW, list};
 use super::pool::Lease;
 use super::reconcile::digests;
 use crate::checkpoint::LossKind;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::imap::{ImapError, Target};
 use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid};
 use crate::plan::{self, Difference, Proof};
@@ -26,6 +26,10 @@ pub(super) async fn prove(
     before: &Listing,
 ) -> Result<(FolderEnd, Option<FolderState>), Failure> {
     let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
+    if opened.state.uid_validity != task.target_validity {
+        let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
+        return Err(Failure::new(Side::Target, Kind::Lost, text));
+    }
     let new = list(&mut target.session, from, opened.state).await.map_err(on_target)?;
     let listed = Listed { before, new: &new, from };
     let mut to_read = Vec::new();
@@ -85,7 +89,9 @@ impl Listed<'_> {
 }
 
 fn unproven(record: &Record) -> bool {
-    matches!(record.stage, Stage::Settled(Fate::Copied)) && record.evidence == Evidence::None && record.target.is_some()
+    matches!(record.stage, Stage::Settled(Fate::Copied | Fate::Adopted))
+        && record.evidence == Evidence::None
+        && record.target.is_some()
 }
 
 fn prove_one(task: &Task<'_>, listed: &Listed<'_>, record: &Record, estimates: bool) -> Proof {
@@ -148,7 +154,12 @@ async fn read_back(
                 let what = "the target stored other bytes than were sent".to_owned();
                 copy::note_change(task, source_uid, LossKind::Bytes, what).await?;
             }
-            _ => proofs.push((source_uid, evidence)),
+            Some(_) => proofs.push((source_uid, evidence)),
+            None => {
+                proofs.push((source_uid, Evidence::Counted));
+                let what = "the target gave no body for the copy when it was read back".to_owned();
+                copy::note_change(task, source_uid, LossKind::Bytes, what).await?;
+            }
         }
     }
     Ok(account.ledger.prove(task.folder, task.source_validity, proofs).await?)

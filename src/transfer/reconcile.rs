@@ -10,8 +10,9 @@ use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Found, Landed, Settlement};
 use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session};
-use crate::mail::{Digest, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
+use crate::mail::{Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Matched, Matching, Need, Offer};
+use std::collections::HashSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -62,6 +63,10 @@ async fn target_moved(account: &Account, both: &mut Both, target_name: &WireName
     if opened.state == before {
         return Ok(false);
     }
+    if opened.state.uid_validity != before.uid_validity {
+        let text = format!("look at folder \"{target_name}\" again: the target has numbered it anew meanwhile");
+        return Err(Failure::new(Side::Target, crate::failure::Kind::Lost, text));
+    }
     both.target_opened = opened;
     both.target_listing =
         list(&mut both.target.session, Uid::FIRST, both.target_opened.state).await.map_err(on_target)?;
@@ -74,14 +79,20 @@ pub(super) async fn match_once(
     both: &mut Both,
     plan: &FolderPlan,
 ) -> Result<Matched, Failure> {
-    let offers = offers(account, folder, both, plan).await?;
-    let fresh = plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).map(Need::new);
-    let needs: Vec<Need> = match offers.is_empty() {
-        // Nothing there can be anything: no need to build an index of all that is fresh.
-        true => plan.needs.clone(),
-        false => plan.needs.iter().cloned().chain(fresh).collect(),
+    let offered = offered(account, folder, both, plan).await?;
+    // Only what has the size or the instant of something there can be it: a single welcome mail on the target must not
+    // cost the headers of a whole mailbox.
+    let sizes: HashSet<Option<u64>> = offered.iter().map(|entry| entry.size).collect();
+    let instants: HashSet<i64> = offered.iter().filter_map(|entry| entry.date).map(InternalDate::unix).collect();
+    let fits = |entry: &Entry<'_>| {
+        sizes.contains(&entry.size) || entry.date.is_none_or(|date| instants.contains(&date.unix()))
     };
-    let nothing_there = offers.is_empty();
+    let (like, unlike): (Vec<Entry<'_>>, Vec<Entry<'_>>) =
+        plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(fits);
+    let unlike: Vec<Uid> = unlike.iter().map(|entry| entry.uid).collect();
+    let fresh = like.into_iter().map(Need::new);
+    let needs: Vec<Need> = plan.needs.iter().cloned().chain(fresh).collect();
+    let offers: Vec<Offer> = offered.into_iter().map(Offer::new).collect();
     let estimates = both.target.session.family().quirks().size_is_estimate;
     let mut matching = Matching::new(needs, offers, estimates);
     loop {
@@ -118,14 +129,17 @@ pub(super) async fn match_once(
         matching.asked(&questions);
     }
     let mut matched = matching.finish();
-    if nothing_there {
-        matched.absent.extend(plan.fresh.iter().map(|uid| (*uid, Claim::New)));
-    }
+    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
     Ok(matched)
 }
 
 /// Target messages that no record of this account, or of another into the same mailbox, stands for.
-async fn offers(account: &Account, folder: FolderId, both: &Both, plan: &FolderPlan) -> Result<Vec<Offer>, Failure> {
+async fn offered<'b>(
+    account: &Account,
+    folder: FolderId,
+    both: &'b Both,
+    plan: &FolderPlan,
+) -> Result<Vec<Entry<'b>>, Failure> {
     if both.target_listing.is_empty() || plan.needs.is_empty() && plan.fresh.is_empty() {
         return Ok(Vec::new());
     }
@@ -137,7 +151,7 @@ async fn offers(account: &Account, folder: FolderId, both: &Both, plan: &FolderP
         .target_listing
         .iter()
         .filter(|entry| plan.paired.binary_search(&entry.uid).is_err() && held.binary_search(&entry.uid).is_err());
-    Ok(unknown.map(Offer::new).collect())
+    Ok(unknown.collect())
 }
 
 async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(Uid, Option<Digest>)>, Failure> {
@@ -267,6 +281,7 @@ fn adopted(both: &Both, uid: Uid, target: (crate::mail::UidValidity, Uid), evide
         date: entry.date,
         flags: Flags::default(),
         risky: false,
-        evidence,
+        // Its flags are proven with everybody's, once they have been added.
+        evidence: if evidence == Evidence::BytesAltered { evidence } else { Evidence::None },
     })
 }

@@ -6,7 +6,7 @@ use mailhaul::mail::Fate;
 use mailhaul::transfer::{Ending, Mode};
 use mailhaul_testserver::generate::{self, GenerateOptions};
 use mailhaul_testserver::{Act, Falsehood, Nth, Point};
-use mailhaul_testserver::{Config, Features, Literals, Server};
+use mailhaul_testserver::{Config, Features, Literals, NewMessage, Server};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -240,4 +240,55 @@ async fn a_message_the_source_lists_and_does_not_give_is_listed_as_unreadable() 
     let retry = pair.haul.run_in(Mode { retry: true, ..Mode::default() }).await;
     retry.assert_complete();
     assert_eq!(content(&pair.source), content(&pair.target));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_counts_more_than_it_lists_is_never_complete() {
+    let pair = pair(Features::default()).await;
+    pair.source.faults().add(Point::command("UID FETCH"), Nth::All, Act::lie_about(1, Falsehood::Hidden));
+    let ran = pair.haul.run().await;
+    assert_eq!(ran.end.accounts[0].ending, Ending::Exceptions);
+    pair.source.faults().clear();
+    assert_ends_equal(&pair, "listed later").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_breaks_the_connection_is_refused_and_its_neighbours_arrive() {
+    let pair = pair(Features::default()).await;
+    let poison = b"Subject: poison\r\n\r\npoison\r\n";
+    pair.source.account("u").add("INBOX", NewMessage::new(poison.to_vec())).unwrap();
+    pair.target.faults().add(Point::AppendContaining(b"Subject: poison".to_vec()), Nth::All, Act::Reset);
+    let ran = pair.haul.run().await;
+    let end = &ran.end.accounts[0];
+    assert_eq!(
+        (end.ending, end.fates[&Fate::Refused], end.fates[&Fate::Copied]),
+        (Ending::Exceptions, 1, 120),
+        "{end:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_that_breaks_the_source_is_unreadable_and_the_rest_arrives() {
+    let pair = pair(Features::default()).await;
+    let poison = [&b"Subject: poison\r\n\r\n"[..], &b"x".repeat(300_000), b"\r\n"].concat();
+    pair.source.account("u").add("INBOX", NewMessage::new(poison)).unwrap();
+    pair.source.faults().add(Point::FetchLiteral(250_000), Nth::All, Act::Reset);
+    let ran = pair.haul.run().await;
+    let end = &ran.end.accounts[0];
+    let fates = (end.fates.get(&Fate::Unreadable), end.fates.get(&Fate::Copied));
+    assert_eq!((end.ending, fates), (Ending::Exceptions, (Some(&1), Some(&120))), "{end:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_upload_is_no_silence() {
+    let source = Server::start(Config::plain("u")).await.unwrap();
+    let target = Server::start(Config::plain("u")).await.unwrap();
+    let body = [&b"Subject: long\r\n\r\n"[..], &b"x".repeat(40_000), b"\r\n"].concat();
+    source.account("u").add("INBOX", NewMessage::new(body)).unwrap();
+    let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port()))
+        .user("u", "u")
+        .with("[transfer]\ntimeout = \"1s\"\n[limits.target]\nbytes_per_second = \"10 KiB\"");
+    let ran = haul.run().await;
+    ran.assert_complete();
+    assert!(!ran.events.iter().any(|event| matches!(event, mailhaul::transfer::Event::Waiting { .. })));
 }
