@@ -177,6 +177,7 @@ impl Events {
     }
 
     pub(super) async fn send(&self, event: Event) {
+        tracing::debug!(?event);
         if let Some(sender) = &self.0 {
             drop(sender.send(event).await);
         }

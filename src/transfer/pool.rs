@@ -223,6 +223,8 @@ impl<E: End> Pool<E> {
             () = parts.stop.cancelled() => return Err(self.stopped()),
         };
         let session = session.map_err(|error| self.explain(error.failure(E::SIDE)))?;
+        let endpoint = &parts.mailbox.endpoint;
+        tracing::info!(account = parts.account, side = %E::SIDE, host = endpoint.host, port = endpoint.port, "signed in");
         if !self.reached.swap(true, Ordering::Relaxed) {
             parts.ledger.reached(parts.id, E::SIDE).await?;
         }

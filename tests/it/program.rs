@@ -7,7 +7,7 @@ use crate::support::haul::Side;
 use crate::support::{Dovecot, dovecot};
 use base64::Engine as _;
 use mailhaul_testserver::generate::{self, GenerateOptions, GeneratedFolder};
-use mailhaul_testserver::{Ca, CertKind, Config, Features, Literals, Server, TlsMode};
+use mailhaul_testserver::{Ca, CertKind, Config, Features, Literals, NewMessage, Server, TlsMode};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -223,6 +223,39 @@ async fn a_kill_in_mid_run_makes_no_second_copy_where_uids_are_not_told() {
         let [source, target] = [source.port(), target.port()].map(Address::plain);
         check_kills(&program, &[1, 20, 3, 45, 8, 30, 60, 2, 40], &source, &target);
     }
+}
+
+/// Gives the most memory a process has had resident, in KiB; None where the system does not say.
+fn resident_max(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_stays_flat_over_many_messages_and_one_that_is_huge() {
+    /// For the whole process, in KiB.
+    const RESIDENT_MAX: u64 = 100 * 1024;
+    let (source, target) = (Server::start(Config::plain("u")), Server::start(Config::plain("u")));
+    let (source, target) = (source.await.unwrap(), target.await.unwrap());
+    let account = source.account("u");
+    for number in 0..20_000 {
+        let text = format!("Subject: {number}\r\nMessage-ID: <{number}@x>\r\n\r\n{}\r\n", "text ".repeat(40));
+        account.add("INBOX", NewMessage::new(text.into_bytes())).unwrap();
+    }
+    account.create("Huge").unwrap();
+    let huge = [&b"Subject: huge\r\n\r\n"[..], &b"0123456789abcdef\r\n".repeat(100 * 1024 * 1024 / 18)].concat();
+    account.add("Huge", NewMessage::new(huge)).unwrap();
+    let program = Program::new();
+    program.write("job.toml", &job(&Side::plain(source.port()), &Side::plain(target.port()), "u", ""));
+    let mut running = program.start("run job.toml --json");
+    let mut most = 0;
+    for _ in BufReader::new(running.0.stdout.take().unwrap()).lines() {
+        most = most.max(resident_max(running.0.id()).unwrap_or(0));
+    }
+    assert_eq!(running.0.wait().unwrap().code(), Some(0), "{}", program.log());
+    assert_eq!(target.account("u").count(), 20_001);
+    assert!(most < RESIDENT_MAX, "{most} KiB");
 }
 
 #[test]
