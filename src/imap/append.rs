@@ -87,6 +87,8 @@ impl Session<Target> {
         brake: &impl Brake,
         stop: &CancellationToken,
     ) -> Result<(), ImapError> {
+        // Courier appends nothing to the folder that is open read-only: "Current box is selected READ-ONLY".
+        self.leave().await?;
         if std::mem::replace(&mut self.connection.poisoned, true) {
             return Err(ImapError::Poisoned);
         }

@@ -42,11 +42,13 @@ pub struct Session<E> {
     pub(super) connection: Connection,
     namespace: Option<Namespace>,
     family: Family,
+    /// How the open folder was opened; None: none is.
+    open: Option<Verb>,
     end: PhantomData<fn() -> E>,
 }
 
 /// Control commands that name a folder.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Examine,
     Select,
@@ -97,7 +99,7 @@ impl<E: End> Session<E> {
     /// Whatever hinders it: see [`ImapError`].
     pub async fn open(opening: Opening<'_>) -> Result<Self, ImapError> {
         let (connection, greeting) = signin::open(opening).await?;
-        let mut session = Self { connection, namespace: None, family: Family::Unknown, end: PhantomData };
+        let mut session = Self { connection, namespace: None, family: Family::Unknown, open: None, end: PhantomData };
         let id = if session.has("ID") { session.id().await? } else { Vec::new() };
         let capabilities: Vec<&str> = session.connection.capabilities.iter().collect();
         session.family = family(&greeting, &capabilities, &id);
@@ -228,8 +230,30 @@ impl<E: End> Session<E> {
 
     async fn open_folder(&mut self, verb: Verb, folder: &WireName) -> Result<Opened, ImapError> {
         let what = format!("open folder \"{folder}\"");
+        // One that is refused leaves no folder open (RFC 9051, 6.3.2).
+        self.open = None;
         let responses = self.named(&what, verb, folder).await?;
+        self.open = Some(verb);
         Ok(parse_opened(&responses))
+    }
+
+    /// Leaves the open folder and expunges nothing: by UNSELECT (RFC 3691), else by CLOSE, which is safe only for a folder
+    /// that was opened by EXAMINE (RFC 9051, 6.4.1).
+    ///
+    /// # Errors
+    /// A broken connection.
+    pub async fn leave(&mut self) -> Result<(), ImapError> {
+        let command = match self.open {
+            None => return Ok(()),
+            Some(_) if self.has("UNSELECT") || self.has("IMAP4REV2") => "UNSELECT",
+            Some(Verb::Examine) => "CLOSE",
+            Some(_) => return Ok(()),
+        };
+        self.open = None;
+        match self.connection.command("leave the folder", Phase::Other, &[Part::Text(command)], |_| {}).await {
+            Err(error) if !error.is_refusal() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Runs a control command that names a folder: by async-imap where the name is printable ASCII, which modified UTF-7
