@@ -19,7 +19,9 @@ struct Pair {
 
 async fn pair(target_features: Features) -> Pair {
     let source = Server::start(Config::plain("u")).await.unwrap();
-    let target = Server::start(Config { features: target_features, ..Config::plain("u") }).await.unwrap();
+    // As strict as Courier about what is open while something is appended.
+    let strict = Config { refuse_append_while_examined: true, features: target_features, ..Config::plain("u") };
+    let target = Server::start(strict).await.unwrap();
     let options = GenerateOptions { deleted: false, ..GenerateOptions::default() };
     source.account("u").fill(&generate::mailbox(7, 120, &options)).unwrap();
     let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port()))
@@ -73,7 +75,13 @@ async fn assert_ends_equal(pair: &Pair, what: &str) {
 /// The target with everything, and without what makes it easy.
 fn targets() -> [(&'static str, Features); 3] {
     let plain = Features { uidplus: false, ..Features::default() };
-    let weak = Features { literals: Literals::Synchronising, multiappend: false, condstore: false, ..plain.clone() };
+    let weak = Features {
+        unselect: false,
+        literals: Literals::Synchronising,
+        multiappend: false,
+        condstore: false,
+        ..plain.clone()
+    };
     [("full", Features::default()), ("without UIDPLUS", plain), ("weak", weak)]
 }
 

@@ -57,6 +57,8 @@ pub struct Config {
     pub refuse_bare_lf: bool,
     /// Whether an empty message is refused, as by Dovecot.
     pub refuse_empty: bool,
+    /// Whether nothing can be appended to the folder that is open by EXAMINE, as in Courier.
+    pub refuse_append_while_examined: bool,
     /// Whether names with `"` or `\` are sent as literals, as Dovecot does; if not, quoted and escaped.
     pub hostile_names_as_literals: bool,
     /// Whether mailbox names must be valid modified UTF-7 (RFC 3501 section 5.1.3).
@@ -97,6 +99,7 @@ impl Default for Config {
             refuse_nul: false,
             refuse_bare_lf: false,
             refuse_empty: true,
+            refuse_append_while_examined: false,
             hostile_names_as_literals: false,
             strict_utf7: false,
             executes_refused_literals: false,

@@ -4,6 +4,7 @@
 //! does not wait, the bytes are on their way and are thrown away first. Messages are stored together or not at all
 //! (RFC 3502).
 
+use super::selected::Selected;
 use super::{Answer, Command, Commit, Reply, Session, Stop, bad, no, ok};
 use crate::dates;
 use crate::faults::Event;
@@ -189,6 +190,11 @@ impl Session {
 
     async fn commit(&mut self, account: &Account, incoming: Incoming) -> Answer {
         let Incoming { mailbox, mut messages, .. } = incoming;
+        let id = account.read(|folders| folders.find(account.layout(), &mailbox).map(|folder| folder.id));
+        let is_examined = |selected: &Selected| selected.read_only && id.is_some_and(|id| selected.is(id));
+        if self.shared.config.refuse_append_while_examined && self.selected.as_ref().is_some_and(is_examined) {
+            return Err(no("Current box is selected READ-ONLY.").into());
+        }
         if self.shared.faults.any() {
             let bodies: Vec<&[u8]> = messages.iter().map(|message| &*message.body).collect();
             if let Some(reply) = self.fire(Event::Append(&bodies)).await? {
