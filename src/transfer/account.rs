@@ -8,7 +8,7 @@ use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobRef
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
-use crate::mail::{Evidence, Fate, Flags, Folder, Side};
+use crate::mail::{Evidence, Fate, Flags, Folder, FolderPath, Side};
 use crate::pace::Patience;
 use crate::plan::{self, FolderMap, FolderPair, Order, TargetShape};
 use std::collections::{BTreeMap, VecDeque};
@@ -230,8 +230,7 @@ async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut A
     let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
     account.events.send(Event::FoldersMapped { account: account.name.clone(), folders, warnings }).await;
     let survey = Arc::new(survey);
-    let waiting: VecDeque<FolderPair> = survey.map.pairs.iter().cloned().collect();
-    let waiting = Arc::new(Mutex::new(waiting));
+    let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));
     let workers =
         context.job.source_limits.connections.min(context.job.target_limits.connections).clamp(1, folders.max(1));
     let mut running = JoinSet::new();
@@ -291,14 +290,34 @@ impl AccountEnd {
     }
 }
 
+/// What waits for a worker: source folders that go into one target folder go one after the other, since each has to see
+/// which of its messages the others hold.
+type Waiting = VecDeque<VecDeque<FolderPair>>;
+
+fn by_target(pairs: &[FolderPair]) -> Waiting {
+    let mut waiting = Waiting::new();
+    let mut places: BTreeMap<&FolderPath, usize> = BTreeMap::new();
+    for pair in pairs {
+        let place = *places.entry(&pair.target).or_insert(waiting.len());
+        if place == waiting.len() {
+            waiting.push_back(VecDeque::new());
+        }
+        waiting[place].push_back(pair.clone());
+    }
+    waiting
+}
+
 type Worked = Vec<(String, Result<FolderEnd, Failure>)>;
 
 /// Takes folder after folder. A failure beyond one folder stops the account's other workers at their next safe point.
-async fn work(account: Arc<Account>, survey: Arc<Survey>, waiting: Arc<Mutex<VecDeque<FolderPair>>>) -> Worked {
+async fn work(account: Arc<Account>, survey: Arc<Survey>, waiting: Arc<Mutex<Waiting>>) -> Worked {
     let mut ends = Vec::new();
+    let mut group = VecDeque::new();
     loop {
-        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some(pair) = next else { return ends };
+        if group.is_empty() {
+            group = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or_default();
+        }
+        let Some(pair) = group.pop_front() else { return ends };
         let path = pair.source.path.to_string();
         let end = folder::run(&account, &survey, &pair).await;
         match &end {

@@ -6,7 +6,7 @@ use crate::support::haul::{Haul, Side};
 use crate::support::{Cyrus, Dovecot, cyrus, dovecot};
 use mailhaul::transfer::Ending;
 use mailhaul_testserver::generate::{self, GenerateOptions};
-use mailhaul_testserver::{Config, Server};
+use mailhaul_testserver::{Config, NewMessage, Server};
 use std::collections::BTreeSet;
 
 async fn in_process(config: Config) -> (Server, Side) {
@@ -124,4 +124,23 @@ async fn dovecot_to_cyrus_is_equal_but_for_what_the_run_lists() {
 /// Reads the UID of a difference.
 fn uid(detail: &str) -> &str {
     detail.strip_prefix("UID ").and_then(|rest| rest.split(',').next()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_a_rule_merges_keep_every_message_of_each() {
+    let (source, source_side) = in_process(Config::plain("u")).await;
+    let (target, target_side) = in_process(Config::plain("u")).await;
+    for folder in ["A/sub", "B"] {
+        source.account("u").create(folder).unwrap();
+        for text in ["twin", "twin", folder] {
+            let body = format!("Subject: {text}\r\n\r\n{text}\r\n").into_bytes();
+            source.account("u").add(folder, NewMessage::new(body).date(" 1-Jan-2020 00:00:00 +0000")).unwrap();
+        }
+    }
+    let haul = Haul::new(source_side, target_side)
+        .user("u", "u")
+        .with("[folders]\nrename = { A = \"Z\", B = \"Z/sub\" }\n[limits]\nconnections = 3");
+    haul.run().await.assert_complete();
+    assert_eq!(target.account("u").messages("Z/sub").unwrap().len(), 6);
+    assert_eq!(haul.run().await.copied(), 0);
 }
