@@ -6,10 +6,10 @@ use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
 use super::{prove, reconcile};
-use crate::checkpoint::{Ending, FolderRow, LossKind, Watermark};
+use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
-use crate::mail::{Evidence, Fate, FolderState, Listing, Side, Stage, Uid, UidValidity, WireName};
+use crate::mail::{Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
 use std::collections::BTreeMap;
@@ -21,6 +21,30 @@ pub(super) const WINDOW: usize = 4096;
 const FRUITLESS_MAX: u32 = 3;
 /// How often the connection may break over one message sent alone before it counts as refused.
 const STRIKES_MAX: u32 = 2;
+
+/// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
+pub(super) struct Windows<'a> {
+    ledger: &'a Ledger,
+    folder: FolderId,
+    validity: UidValidity,
+    from: Option<Uid>,
+}
+
+impl<'a> Windows<'a> {
+    pub(super) fn of(ledger: &'a Ledger, folder: FolderId, validity: UidValidity) -> Self {
+        Self { ledger, folder, validity, from: Some(Uid::FIRST) }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Record>>, Failure> {
+        let Some(first) = self.from else { return Ok(None) };
+        let records = self.ledger.records(self.folder, self.validity, first, WINDOW).await?;
+        self.from = match records.last() {
+            Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
+            _ => None,
+        };
+        Ok(Some(records))
+    }
+}
 
 /// What a folder came to. Fates add up to the number of source messages.
 #[derive(Debug, Clone, Default)]
@@ -386,14 +410,9 @@ impl Pass<'_> {
             .retrying(account.mode.retry || self.memory.created)
             .restoring(account.mode.restore)
             .with_deleted(account.deleted);
-        let mut from = Some(Uid::FIRST);
-        while let Some(first) = from {
-            let records = account.ledger.records(self.row.id, both.source_validity, first, WINDOW).await?;
+        let mut windows = Windows::of(&account.ledger, self.row.id, both.source_validity);
+        while let Some(records) = windows.next().await? {
             sorter.records(&records);
-            from = match records.last() {
-                Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
-                _ => None,
-            };
         }
         Ok(sorter.finish())
     }

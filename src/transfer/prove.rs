@@ -2,7 +2,7 @@
 //! every message that some server is known to alter in silence. Then everything is counted.
 
 use super::copy::{self, Task};
-use super::folder::{FolderEnd, WINDOW, list};
+use super::folder::{FolderEnd, Windows, list};
 use super::pool::Lease;
 use super::reconcile::digests;
 use crate::checkpoint::LossKind;
@@ -34,7 +34,7 @@ pub(super) async fn prove(
     let listed = Listed { before, new: &new, from };
     let mut to_read = Vec::new();
     let estimates = target.session.family().quirks().size_is_estimate;
-    let mut windows = Windows::of(task);
+    let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
         let mut proofs = Vec::new();
         for record in records.iter().filter(|record| unproven(record)) {
@@ -168,7 +168,7 @@ async fn read_back(
 /// Counts the source's messages by fate, and those on the target by evidence.
 async fn count(task: &Task<'_>) -> Result<FolderEnd, Failure> {
     let mut end = FolderEnd::default();
-    let mut windows = Windows::of(task);
+    let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
         for record in records.iter().filter(|record| task.listing.get(record.source_uid).is_some()) {
             let Stage::Settled(fate) = record.stage else { continue };
@@ -180,27 +180,4 @@ async fn count(task: &Task<'_>) -> Result<FolderEnd, Failure> {
     }
     end.unsettled = task.listing.len() as u64 - end.fates.values().sum::<u64>();
     Ok(end)
-}
-
-/// The folder's records, window by window.
-struct Windows<'a> {
-    task: &'a Task<'a>,
-    from: Option<Uid>,
-}
-
-impl<'a> Windows<'a> {
-    fn of(task: &'a Task<'a>) -> Self {
-        Self { task, from: Some(Uid::FIRST) }
-    }
-
-    async fn next(&mut self) -> Result<Option<Vec<Record>>, Failure> {
-        let Some(first) = self.from else { return Ok(None) };
-        let task = self.task;
-        let records = task.account.ledger.records(task.folder, task.source_validity, first, WINDOW).await?;
-        self.from = match records.last() {
-            Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
-            _ => None,
-        };
-        Ok(Some(records))
-    }
 }

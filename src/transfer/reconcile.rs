@@ -9,7 +9,7 @@ use super::folder::{Both, list};
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Found, Landed, Settlement};
 use crate::failure::Failure;
-use crate::imap::{End, Fetched, Session};
+use crate::imap::{End, Fetched, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Matched, Matching, Need, Offer};
 use std::collections::HashSet;
@@ -95,42 +95,41 @@ pub(super) async fn match_once(
     let offers: Vec<Offer> = offered.into_iter().map(Offer::new).collect();
     let estimates = both.target.session.family().quirks().size_is_estimate;
     let mut matching = Matching::new(needs, offers, estimates);
+    let source = (&mut both.source.session, &both.source_listing);
+    answer(account, &mut matching, source, (&mut both.target.session, &both.target_listing)).await?;
+    let mut matched = matching.finish();
+    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
+    Ok(matched)
+}
+
+/// Finds out whatever matching asks, until it has no questions.
+pub(super) async fn answer(
+    account: &Account,
+    matching: &mut Matching,
+    (source, source_listing): (&mut Session<Source>, &Listing),
+    (target, target_listing): (&mut Session<Target>, &Listing),
+) -> Result<(), Failure> {
     loop {
         let questions = matching.questions();
         if questions.is_empty() {
-            break;
+            return Ok(());
         }
-        for (uid, header) in headers(&mut both.source.session, &questions.source_headers).await? {
+        for (uid, header) in headers(source, &questions.source_headers).await? {
             matching.source_header(uid, header);
         }
-        for (uid, header) in headers(&mut both.target.session, &questions.target_headers).await? {
+        for (uid, header) in headers(target, &questions.target_headers).await? {
             matching.target_header(uid, header);
         }
-        let source = digests(
-            account,
-            &mut both.source.session,
-            &account.source.brake,
-            &questions.source_bytes,
-            &both.source_listing,
-        );
-        for (uid, digest) in source.await? {
+        let brake = &account.source.brake;
+        for (uid, digest) in digests(account, source, brake, &questions.source_bytes, source_listing).await? {
             matching.source_bytes(uid, digest);
         }
-        let target = digests(
-            account,
-            &mut both.target.session,
-            &account.target.brake,
-            &questions.target_bytes,
-            &both.target_listing,
-        );
-        for (uid, digest) in target.await? {
+        let brake = &account.target.brake;
+        for (uid, digest) in digests(account, target, brake, &questions.target_bytes, target_listing).await? {
             matching.target_bytes(uid, digest);
         }
         matching.asked(&questions);
     }
-    let mut matched = matching.finish();
-    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
-    Ok(matched)
 }
 
 /// Target messages that no record of this account, or of another into the same mailbox, stands for.

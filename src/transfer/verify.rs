@@ -1,14 +1,14 @@
 //! Comparing both sides, beyond what a run proves by itself. Reads only.
 
 use super::Context;
-use super::account::{Account, Survey};
+use super::account::Account;
 use super::check::each;
-use super::folder::{WINDOW, list};
-use super::reconcile::digests;
+use super::folder::{WINDOW, Windows, list};
+use super::reconcile::{answer, digests};
 use crate::config;
-use crate::failure::Failure;
-use crate::imap::{ImapError, Source, Target};
-use crate::mail::{Digest, Listing, Side, Uid};
+use crate::failure::{Failure, Kind};
+use crate::imap::{ImapError, Opened, Source, Target};
+use crate::mail::{Digest, FolderPath, Listing, Side, Uid};
 use crate::plan::{self, Difference, FolderPair, Matching, Need, Offer};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +84,7 @@ async fn verify_one(context: Arc<Context>, account: config::Account, level: Leve
     match prepared.survey(&context.job.folders).await {
         Ok(survey) => {
             for pair in &survey.map.pairs {
-                match folder(&prepared, &survey, pair, level, sample).await {
+                match folder(&prepared, pair, level, sample).await {
                     Ok(folder) => verdict.folders.push(folder),
                     Err(failure) => verdict.failures.push(failure),
                 }
@@ -105,6 +105,16 @@ fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
+/// A listing that leaves messages out proves nothing of them.
+fn whole(side: Side, path: &FolderPath, opened: &Opened, listing: &Listing) -> Result<(), Failure> {
+    let (said, listed) = (opened.state.messages as usize, listing.len());
+    if listed >= said {
+        return Ok(());
+    }
+    let text = format!("verify folder \"{path}\": the server says {said} messages and lists {listed}");
+    Err(Failure::new(side, Kind::Protocol, text).with_hint("run it again; mail may have been taken away meanwhile"))
+}
+
 struct Open<'a> {
     account: &'a Account,
     source: super::pool::Lease<Source>,
@@ -113,13 +123,7 @@ struct Open<'a> {
     target_listing: Listing,
 }
 
-async fn folder(
-    account: &Account,
-    survey: &Survey,
-    pair: &FolderPair,
-    level: Level,
-    sample: f64,
-) -> Result<FolderVerdict, Failure> {
+async fn folder(account: &Account, pair: &FolderPair, level: Level, sample: f64) -> Result<FolderVerdict, Failure> {
     let mut verdict = FolderVerdict {
         source: pair.source.path.to_string(),
         target: pair.target.to_string(),
@@ -128,6 +132,7 @@ async fn folder(
     let mut source = account.source.take().await?;
     let opened = source.session.examine(&pair.source.name).await.map_err(on_source)?;
     let source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
+    whole(Side::Source, &pair.source.path, &opened, &source_listing)?;
     verdict.messages = source_listing.len() as u64;
     let Some(existing) = pair.existing.as_ref().filter(|folder| folder.selectable) else {
         verdict.missing = source_listing.uids().iter().map(|uid| uid.value()).collect();
@@ -137,34 +142,23 @@ async fn folder(
     let mut target = account.target.take().await?;
     let target_opened = target.session.examine(&existing.name).await.map_err(on_target)?;
     let target_listing = list(&mut target.session, Uid::FIRST, target_opened.state).await.map_err(on_target)?;
+    whole(Side::Target, &pair.target, &target_opened, &target_listing)?;
     verdict.target_messages = target_listing.len() as u64;
-    let name = survey.target_namespace.wire_name(&pair.target);
-    let row = account
-        .ledger
-        .folder(
-            account.id,
-            &pair.source.name,
-            if name == existing.name { &name } else { &existing.name },
-            &pair.source.path,
-        )
-        .await?;
+    let row = account.ledger.folder(account.id, &pair.source.name, &existing.name, &pair.source.path).await?;
     let mut pairs: BTreeMap<Uid, (Uid, Option<Digest>)> = BTreeMap::new();
-    let mut from = opened.state.uid_validity.map(|_| Uid::FIRST);
-    while let (Some(first), Some(validity)) = (from, opened.state.uid_validity) {
-        let records = account.ledger.records(row.id, validity, first, WINDOW).await?;
-        for record in &records {
-            if let Some((epoch, uid)) = record.target
-                && Some(epoch) == target_opened.state.uid_validity
-                && target_listing.get(uid).is_some()
-                && source_listing.get(record.source_uid).is_some()
-            {
-                pairs.insert(record.source_uid, (uid, record.digest));
+    if let Some(validity) = opened.state.uid_validity {
+        let mut windows = Windows::of(&account.ledger, row.id, validity);
+        while let Some(records) = windows.next().await? {
+            for record in &records {
+                if let Some((epoch, uid)) = record.target
+                    && Some(epoch) == target_opened.state.uid_validity
+                    && target_listing.get(uid).is_some()
+                    && source_listing.get(record.source_uid).is_some()
+                {
+                    pairs.insert(record.source_uid, (uid, record.digest));
+                }
             }
         }
-        from = match records.last() {
-            Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
-            _ => None,
-        };
     }
     let mut open = Open { account, source, target, source_listing, target_listing };
     open.match_rest(&mut pairs).await?;
@@ -193,27 +187,8 @@ impl Open<'_> {
             self.target_listing.iter().filter(|entry| !held.contains(&entry.uid)).map(Offer::new).collect();
         let estimates = self.target.session.family().quirks().size_is_estimate;
         let mut matching = Matching::new(needs, offers, estimates);
-        loop {
-            let questions = matching.questions();
-            if questions.is_empty() {
-                break;
-            }
-            if !questions.source_headers.is_empty() {
-                let headers = self.source.session.headers(&questions.source_headers).await.map_err(on_source)?;
-                headers.into_iter().for_each(|(uid, header)| matching.source_header(uid, header));
-            }
-            if !questions.target_headers.is_empty() {
-                let headers = self.target.session.headers(&questions.target_headers).await.map_err(on_target)?;
-                headers.into_iter().for_each(|(uid, header)| matching.target_header(uid, header));
-            }
-            for (uid, digest) in self.source_digests(&questions.source_bytes).await? {
-                matching.source_bytes(uid, digest);
-            }
-            for (uid, digest) in self.target_digests(&questions.target_bytes).await? {
-                matching.target_bytes(uid, digest);
-            }
-            matching.asked(&questions);
-        }
+        let source = (&mut self.source.session, &self.source_listing);
+        answer(self.account, &mut matching, source, (&mut self.target.session, &self.target_listing)).await?;
         let found = matching.finish().found;
         pairs.extend(found.into_iter().map(|one| (one.source_uid, (one.target_uid, None))));
         Ok(())

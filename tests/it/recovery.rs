@@ -3,7 +3,7 @@
 use crate::support::haul::{Haul, Side};
 use mailhaul::failure::Kind;
 use mailhaul::mail::Fate;
-use mailhaul::transfer::{Ending, Mode};
+use mailhaul::transfer::{Ending, Level, Mode};
 use mailhaul_testserver::generate::{self, GenerateOptions};
 use mailhaul_testserver::{Act, Falsehood, Nth, Point};
 use mailhaul_testserver::{Config, Features, Literals, NewMessage, Server};
@@ -256,6 +256,11 @@ async fn a_source_that_counts_more_than_it_lists_is_never_complete() {
     pair.source.faults().add(Point::command("UID FETCH"), Nth::All, Act::lie_about(1, Falsehood::Hidden));
     let ran = pair.haul.run().await;
     assert_eq!(ran.end.accounts[0].ending, Ending::Exceptions);
+    let (context, _events) = pair.haul.context();
+    let ledger = context.ledger.clone();
+    let verdict = mailhaul::transfer::verify(context, Level::Counts, 1.0).await;
+    assert!(!verdict[0].is_good(), "what is not listed is not verified");
+    ledger.close().await.unwrap();
     pair.source.faults().clear();
     assert_ends_equal(&pair, "listed later").await;
 }
