@@ -340,7 +340,7 @@ impl Ledger {
         self.select(REST, folder, validity, from, limit).await
     }
 
-    /// Gives the UIDs of a target folder that a record holds, ascending: four bytes each.
+    /// Gives the UIDs of a target folder that a record holds, or that are known to be surplus, ascending: four bytes each.
     ///
     /// Records of every source folder and of every account that goes into the same target folder count, under any source
     /// UIDVALIDITY: what one of them holds, no other may claim.
@@ -362,7 +362,8 @@ impl Ledger {
             JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
             WHERE this.id = ?1 AND (other.id <> ?1 OR NOT ?2)";
         const HELD: &str =
-            "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL";
+            "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL
+             UNION ALL SELECT target_uid FROM surplus WHERE folder = ?1 AND target_validity = ?2";
         self.read(move |connection| {
             let mut uids = Vec::new();
             let mut siblings = connection.prepare_cached(SIBLINGS)?;
@@ -547,7 +548,7 @@ fn land(
     }
 }
 
-fn settle_one(
+pub(super) fn settle_one(
     connection: &Connection,
     folder: FolderId,
     validity: UidValidity,

@@ -6,10 +6,11 @@
 
 use super::accounts::{AccountId, FolderId};
 use super::codec;
-use super::error::LedgerError;
-use super::{FolderSummary, Ledger};
-use crate::mail::{Digest, Flags, FolderPath, InternalDate, Record, Uid, UidValidity};
-use rusqlite::{Row, params};
+use super::error::{Fault, LedgerError};
+use super::records::settle_one;
+use super::{Ending, FolderSummary, Ledger, Settlement};
+use crate::mail::{Digest, Flags, FolderPath, InternalDate, Uid, UidValidity};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use std::time::SystemTime;
 
@@ -177,16 +178,33 @@ impl Ledger {
 
     /// Notes what is on the target beyond the source's messages; durable when it returns.
     pub async fn note_surplus(&self, folder: FolderId, surplus: Vec<Surplus>) -> Result<(), LedgerError> {
-        const SQL: &str =
-            "INSERT INTO surplus (folder, target_validity, target_uid, uid, kind) VALUES (?1, ?2, ?3, ?4, ?5)
-            ON CONFLICT DO NOTHING";
         if surplus.is_empty() {
             return Ok(());
         }
         self.write(move |connection| {
-            let mut insert = connection.prepare_cached(SQL)?;
-            for Surplus { target: (validity, uid), source_uid, kind } in surplus {
-                insert.execute(params![folder.0, validity.value(), uid.value(), source_uid.value(), kind.as_str()])?;
+            surplus.iter().try_for_each(|surplus| insert(connection, folder, surplus))?;
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Turns copies that were cut off into surplus: their source messages have no copy any more. Durable when it returns.
+    pub async fn cut_off(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        copies: Vec<Surplus>,
+    ) -> Result<(), LedgerError> {
+        if copies.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            for surplus in &copies {
+                insert(connection, folder, surplus)?;
+                let (source_uid, fate) = (surplus.source_uid, Ending::Gone);
+                let without = Settlement { source_uid, fate, size: 0, date: None, trouble: None };
+                settle_one(connection, folder, validity, &without)?;
             }
             Ok(0)
         })
@@ -237,6 +255,15 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn insert(connection: &Connection, folder: FolderId, surplus: &Surplus) -> Result<(), Fault> {
+    const SQL: &str = "INSERT INTO surplus (folder, target_validity, target_uid, uid, kind) VALUES (?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT DO NOTHING";
+    let Surplus { target: (validity, uid), source_uid, kind } = surplus;
+    let values = params![folder.0, validity.value(), uid.value(), source_uid.value(), kind.as_str()];
+    connection.prepare_cached(SQL)?.execute(values)?;
+    Ok(())
 }
 
 fn suspect(row: &Row<'_>) -> rusqlite::Result<Suspect> {

@@ -334,6 +334,7 @@ mod tests {
             folders_failed: Vec::new(),
             fates: [].into(),
             evidence: [].into(),
+            surplus: 0,
         };
         for (ending, kind, code) in [
             (Ending::Complete, None, 0),

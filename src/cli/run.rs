@@ -120,6 +120,7 @@ mod tests {
                     folders_failed: Vec::new(),
                     fates: [].into(),
                     evidence: [].into(),
+                    surplus: 0,
                 })
                 .collect(),
         };

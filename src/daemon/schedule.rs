@@ -306,6 +306,7 @@ mod tests {
             folders_failed: Vec::new(),
             fates: BTreeMap::new(),
             evidence: BTreeMap::new(),
+            surplus: 0,
         }
     }
 

@@ -45,6 +45,10 @@ fn tell(job: &str, event: Event) {
             let (folder, what) = (harmless(folder.as_bytes()), harmless(what.as_bytes()));
             tracing::debug!(job, account, folder, uid, what, "message arrived changed");
         }
+        Event::Surplus { account, folder, uid, target_uid, removed, .. } => {
+            let folder = harmless(folder.as_bytes());
+            tracing::warn!(job, account, folder, uid, target_uid, removed, "the target holds a message too many");
+        }
         Event::Waiting { account, side, seconds, why } => {
             tracing::info!(job, account, %side, seconds, why = harmless(why.as_bytes()), "waits");
         }

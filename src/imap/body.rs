@@ -253,6 +253,22 @@ impl Body {
         self.traits
     }
 
+    /// Gives the digest of the first `length` bytes, of all where there are not as many.
+    ///
+    /// # Errors
+    /// What hinders reading the spool file.
+    pub async fn beginning(&mut self, length: u64) -> std::io::Result<Digest> {
+        let mut sha = Sha256::new();
+        let (mut at, mut piece) = (0, Vec::new());
+        while at < length.min(self.length) {
+            self.read(at, &mut piece).await?;
+            let rest = usize::try_from(length - at).unwrap_or(usize::MAX);
+            sha.update(&piece[..piece.len().min(rest)]);
+            at += piece.len() as u64;
+        }
+        Ok(Digest(sha.finalize().into()))
+    }
+
     /// Gives the bytes piece by piece: all at once from memory, in `CHUNK` pieces from a file.
     pub(super) async fn read(&mut self, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
         /// One read of the spool file.
@@ -308,6 +324,10 @@ mod tests {
             assert_eq!(body.header(), header_digest(b"Subject: x\r\nDate: d\r\n\r\n"));
             assert_eq!((body.subject(), body.date()), ("x", "d"));
             assert!(bytes(&mut body).await == message);
+            for length in [0, 1, 65_536, 70_001, message.len(), message.len() + 9] {
+                let beginning = &message[..length.min(message.len())];
+                assert_eq!(body.beginning(length as u64).await.unwrap(), digest(beginning));
+            }
         }
     }
 

@@ -468,6 +468,27 @@ impl Session<Target> {
     }
 }
 
+impl Session<Target> {
+    /// Says whether single messages can be expunged ([`Self::expunge`]).
+    #[must_use]
+    pub fn can_expunge(&self) -> bool {
+        self.has("UIDPLUS") || self.has("IMAP4REV2")
+    }
+
+    /// Removes messages of the selected folder that have `\\Deleted`, and no other (UID EXPUNGE, RFC 4315 section 2.1): for
+    /// servers with UIDPLUS or IMAP4rev2 alone.
+    ///
+    /// # Errors
+    /// A refusal, or a broken connection.
+    pub async fn expunge(&mut self, uids: &[Uid]) -> Result<(), ImapError> {
+        for set in uids.chunks(UIDS_PER_COMMAND).flat_map(uid_sets) {
+            let command = format!("UID EXPUNGE {set}");
+            self.connection.command("remove messages", Phase::Other, &[Part::Text(&command)], |_| {}).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Which way flags change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlagChange {

@@ -70,6 +70,25 @@ impl Need {
         }
     }
 
+    /// Gives its UID at the source.
+    #[must_use]
+    pub fn source_uid(&self) -> Uid {
+        self.source_uid
+    }
+
+    /// Says whether a target message may be its beginning, cut off: a server dates even that as it was told.
+    #[must_use]
+    pub fn may_be_cut_to(&self, copy: Entry<'_>) -> bool {
+        let shorter = self.size.zip(copy.size).is_some_and(|(sent, there)| there < sent);
+        copy.uid >= self.floor && shorter && same_instant(self.date, copy.date)
+    }
+
+    /// Gives its size in bytes, where it is known.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
     /// A message of which only the listing is known.
     #[must_use]
     pub fn new(entry: Entry<'_>) -> Self {
@@ -416,7 +435,8 @@ struct Group {
 }
 
 /// Compares instants; a side without a date says nothing against it.
-pub(super) fn same_instant(left: Option<InternalDate>, right: Option<InternalDate>) -> bool {
+#[must_use]
+pub fn same_instant(left: Option<InternalDate>, right: Option<InternalDate>) -> bool {
     match (left, right) {
         (Some(left), Some(right)) => left.unix() == right.unix(),
         _ => true,

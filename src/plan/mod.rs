@@ -11,7 +11,7 @@ mod verdict;
 
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
-pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions};
+pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions, same_instant};
 pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, merge_flags};
 pub use verdict::{Difference, Proof, prove};
 

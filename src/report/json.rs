@@ -91,6 +91,7 @@ mod tests {
             failure: Some(Failure::new(Side::Source, Kind::Unreachable, "connect").with_hint("check the port")),
             fates: [(Fate::Copied, 3)].into(),
             evidence: [(Evidence::MetadataEqual, 3)].into(),
+            surplus: 0,
         };
         insta::assert_snapshot!(event(&done, at()), @r#"{"time":"2026-01-02T03:04:05Z","event":"account-done","account":"info","ending":"failed","failure":{"side":"source","kind":"unreachable","text":"connect","hint":"check the port"},"fates":{"copied":3},"evidence":{"metadata-equal":3}}"#);
         let copied =

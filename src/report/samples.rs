@@ -64,6 +64,7 @@ pub(super) fn story() -> Vec<Event> {
             failure: None,
             fates: [(Fate::Copied, 2999), (Fate::Refused, 1), (Fate::Adopted, 12)].into(),
             evidence: [(Evidence::MetadataEqual, 3011)].into(),
+            surplus: 0,
         },
         Event::AccountDone {
             account: sales(),
@@ -71,6 +72,7 @@ pub(super) fn story() -> Vec<Event> {
             failure: Some(unreachable()),
             fates: [].into(),
             evidence: [].into(),
+            surplus: 0,
         },
         Event::JobDone { job: "acme".into(), accounts: [(Ending::Exceptions, 1), (Ending::Failed, 1)].into() },
     ]
@@ -90,6 +92,7 @@ pub(super) fn end() -> JobEnd {
         folders_failed: Vec::new(),
         fates: [(Fate::Copied, 12_345)].into(),
         evidence: [(Evidence::MetadataEqual, 12_222), (Evidence::BytesEqual, 123)].into(),
+        surplus: 0,
     };
     let exceptions = AccountEnd {
         name: "info@acme.example".into(),
@@ -101,6 +104,7 @@ pub(super) fn end() -> JobEnd {
         )],
         fates: [(Fate::Copied, 2999), (Fate::Refused, 1), (Fate::Adopted, 12)].into(),
         evidence: [(Evidence::MetadataEqual, 3011)].into(),
+        surplus: 0,
     };
     let failed = AccountEnd {
         name: "sales@acme.example".into(),
@@ -109,6 +113,7 @@ pub(super) fn end() -> JobEnd {
         folders_failed: Vec::new(),
         fates: [].into(),
         evidence: [].into(),
+        surplus: 0,
     };
     JobEnd { accounts: vec![complete, exceptions, failed] }
 }

@@ -1,6 +1,7 @@
 //! Events as sentences: the same words in a terminal and in a log.
 
 use super::words::{bytes, clean, count, counted, ending, evidence, fate, quoted, span};
+use crate::checkpoint::SurplusKind;
 use crate::failure::Failure;
 use crate::mail::{Evidence, Fate};
 use crate::transfer::{Ending, Event};
@@ -36,6 +37,15 @@ pub(super) fn sentences(event: &Event) -> Vec<String> {
         }
         Event::MessageChanged { account, folder, uid, what } => {
             vec![format!("{}: {} uid {uid}: {}", clean(account), quoted(folder), clean(what))]
+        }
+        Event::Surplus { account, folder, uid, target_uid, kind, removed } => {
+            let what = match kind {
+                SurplusKind::Copy => "a second copy of uid",
+                SurplusKind::Remnant => "a part of uid",
+            };
+            let then = if *removed { "removed again" } else { "left for you to remove" };
+            let place = format!("{}: {}", clean(account), quoted(folder));
+            vec![format!("{place}: the target has {what} {uid}, as its uid {target_uid}: {then}")]
         }
         Event::Waiting { account, side, seconds, why } => {
             let time = span(Duration::from_secs(*seconds));

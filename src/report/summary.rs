@@ -37,6 +37,12 @@ fn account_lines(account: &AccountEnd, paint: Paint) -> Vec<String> {
     if !evidence.is_empty() {
         lines.push(format!("    on the target: {evidence}"));
     }
+    if account.surplus > 0 {
+        lines.push(format!(
+            "    {} too many on the target: left for you to remove",
+            counted(account.surplus, "message")
+        ));
+    }
     // Whoever asked to stop knows why.
     if let Some(failure) = account.failure.as_ref().filter(|_| account.ending != Ending::Stopped) {
         lines.extend(failure_lines(failure).into_iter().map(|line| format!("    {line}")));

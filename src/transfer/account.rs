@@ -1,10 +1,11 @@
 //! One account: both sides opened, folders mapped, folder passes run side by side, the end written down.
 
+use super::audit;
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
 use super::{Context, Mode};
-use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Totals};
+use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Surplus, Totals};
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
@@ -53,6 +54,8 @@ pub struct AccountEnd {
     pub fates: BTreeMap<Fate, u64>,
     /// Those on the target by evidence.
     pub evidence: BTreeMap<Evidence, u64>,
+    /// Messages on the target that no source message stands behind: second copies, or parts of one.
+    pub surplus: u64,
 }
 
 /// What both sides look like, before anything is done.
@@ -116,6 +119,13 @@ impl Account {
         })
     }
 
+    /// Tells of a message that is too many on the target.
+    pub(super) async fn tell_surplus(&self, path: &str, surplus: &Surplus, removed: bool) {
+        let (account, folder) = (self.name.clone(), path.to_owned());
+        let (uid, target_uid) = (surplus.source_uid.value(), surplus.target.1.value());
+        self.events.send(Event::Surplus { account, folder, uid, target_uid, kind: surplus.kind, removed }).await;
+    }
+
     /// Gives the flags of a source message that are carried over.
     pub(super) fn carried(&self, flags: &Flags) -> Flags {
         plan::carried(flags, self.deleted)
@@ -165,6 +175,7 @@ pub(super) async fn run(context: Arc<Context>, account: config::Account) -> Acco
         folders_failed: Vec::new(),
         fates: BTreeMap::new(),
         evidence: BTreeMap::new(),
+        surplus: 0,
     };
     if let Err(failure) = run_prepared(&context, &account, &mut end).await {
         end.ending = ending(&failure);
@@ -178,6 +189,7 @@ pub(super) async fn run(context: Arc<Context>, account: config::Account) -> Acco
             failure: end.failure.clone(),
             fates: end.fates.clone(),
             evidence: end.evidence.clone(),
+            surplus: end.surplus,
         })
         .await;
     end
@@ -196,7 +208,10 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     let (ledger, id) = (&prepared.ledger, prepared.id);
     let lock = ledger.lock(id).await?;
     ledger.set_account_state(id, AccountState::Running { since: SystemTime::now() }).await?;
-    let ran = run_folders(context, &prepared, end).await;
+    let mut ran = run_folders(context, &prepared, end).await;
+    if ran.is_ok() {
+        ran = finish(&prepared, end).await;
+    }
     if ran.is_err() {
         // Folders that were left in the middle have told nothing: the ledger knows how far they came.
         (end.fates, end.evidence) = so_far(&prepared).await?;
@@ -217,6 +232,16 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     ledger.flush().await?;
     drop(lock);
     ran
+}
+
+/// Looks for what came late, and says whether the target holds anything that it should not.
+async fn finish(account: &Account, end: &mut AccountEnd) -> Result<(), Failure> {
+    audit::audit(account).await?;
+    end.surplus = account.ledger.surpluses(account.id).await?.len() as u64;
+    if end.surplus > 0 {
+        end.ending = Ending::Exceptions;
+    }
+    Ok(())
 }
 
 type Counts = (BTreeMap<Fate, u64>, BTreeMap<Evidence, u64>);
@@ -282,6 +307,7 @@ impl AccountEnd {
             folders_failed: Vec::new(),
             fates: BTreeMap::new(),
             evidence: BTreeMap::new(),
+            surplus: 0,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a run tells while it goes on: one value per thing that happened. Whoever shows them decides how.
 
+use crate::checkpoint::SurplusKind;
 use crate::failure::Failure;
 use crate::mail::{Evidence, Fate, Side};
 use serde::Serialize;
@@ -84,6 +85,21 @@ pub enum Event {
         /// What is other than it was.
         what: String,
     },
+    /// The target holds something that no source message stands behind: a second copy, or a part of one.
+    Surplus {
+        /// The account.
+        account: String,
+        /// The folder's path at the source.
+        folder: String,
+        /// UID at the source of the message it is a copy or a part of.
+        uid: u32,
+        /// Its UID on the target.
+        target_uid: u32,
+        /// What it is.
+        kind: SurplusKind,
+        /// It was ours beyond doubt and is gone again; else it is left for a person.
+        removed: bool,
+    },
     /// The account waits for a server.
     Waiting {
         /// The account.
@@ -129,6 +145,8 @@ pub enum Event {
         fates: BTreeMap<Fate, u64>,
         /// Those on the target by evidence.
         evidence: BTreeMap<Evidence, u64>,
+        /// Messages on the target that no source message stands behind: second copies, or parts of one.
+        surplus: u64,
     },
     /// All accounts have ended.
     JobDone {

@@ -5,7 +5,7 @@ use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
-use super::{prove, reconcile};
+use super::{prove, reconcile, resend};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
@@ -100,7 +100,7 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
             Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
         let failure = match pass.run().await {
             Ok(Some(end)) => return Ok(end),
-            // What was acknowledged and not placed is looked for by another pass, which has nothing else to do.
+            // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
             Ok(None) => continue,
             Err(failure) => failure,
         };
@@ -260,11 +260,13 @@ impl Pass<'_> {
             }
             other => other?,
         };
+        self.forget_surplus(&both).await?;
         let mut plan = self.sort(&both).await?;
-        let reconciled = reconcile::reconcile(self.account, self.row.id, self.target_name, &mut both, &plan).await?;
+        let path = self.pair.source.path.to_string();
+        let place = reconcile::Place { folder: self.row.id, path: &path, target_name: self.target_name };
+        let reconciled = reconcile::reconcile(self.account, &place, &mut both, &plan).await?;
         self.advanced |= reconciled.found > 0;
         plan.flags.extend(reconciled.flags);
-        let path = self.pair.source.path.to_string();
         let mut uids = reconciled.to_copy;
         self.order(&mut uids, &both.source_listing);
         self.tell_plan(&path, &uids, &both.source_listing).await;
@@ -293,7 +295,12 @@ impl Pass<'_> {
         self.change_flags(&task, &plan, &mut target).await?;
         // What was listed before flags were changed says nothing of them.
         let from = floor.filter(|_| plan.flags.rebase.is_empty()).map_or(Uid::FIRST, |(_, uid)| uid);
-        let (mut end, target_state) = prove::prove(&task, target, from, &both.target_listing).await?;
+        let prove::Proved { mut end, state: target_state, short } =
+            prove::prove(&task, target, from, &both.target_listing).await?;
+        if !short.is_empty() {
+            resend::resend(&task, &self.pair.source.name, short).await?;
+            return Ok(None);
+        }
         end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
         self.remember(source_state, target_state, &end).await?;
         Ok(Some(end))
@@ -401,6 +408,16 @@ impl Pass<'_> {
         self.account.events.send(Event::FolderFailed { account, folder, failure }).await;
         let fates = BTreeMap::from([(Fate::Refused, listing.len() as u64)]);
         Ok(Some(FolderEnd { fates, ..FolderEnd::default() }))
+    }
+
+    /// Surplus that its user has taken away is none.
+    async fn forget_surplus(&self, both: &Both) -> Result<(), Failure> {
+        let validity = both.target_opened.state.uid_validity;
+        let is_there =
+            |(epoch, uid): (UidValidity, Uid)| Some(epoch) == validity && both.target_listing.get(uid).is_some();
+        let known = self.account.ledger.surplus(self.row.id).await?;
+        let gone = known.into_iter().map(|surplus| surplus.target).filter(|target| !is_there(*target)).collect();
+        Ok(self.account.ledger.forget_surplus(self.row.id, gone).await?)
     }
 
     async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {

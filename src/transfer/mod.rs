@@ -5,6 +5,7 @@
 //! equality.
 
 mod account;
+mod audit;
 mod check;
 mod copy;
 mod event;
@@ -12,6 +13,7 @@ mod folder;
 mod pool;
 mod prove;
 mod reconcile;
+mod resend;
 mod verify;
 
 pub use account::{AccountEnd, key};

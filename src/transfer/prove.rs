@@ -8,12 +8,31 @@ use super::reconcile::digests;
 use crate::checkpoint::LossKind;
 use crate::failure::{Failure, Kind};
 use crate::imap::{ImapError, Target};
-use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid};
+use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity};
 use crate::plan::{self, Difference, Proof};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
+}
+
+/// What proving came to.
+pub(super) struct Proved {
+    pub(super) end: FolderEnd,
+    /// The target after the last change.
+    pub(super) state: Option<FolderState>,
+    /// Copies with fewer bytes than were sent: cut off, or altered.
+    pub(super) short: Vec<Short>,
+}
+
+/// A copy that has fewer bytes than were sent, and others.
+pub(super) struct Short {
+    pub(super) source_uid: Uid,
+    pub(super) target: (UidValidity, Uid),
+    /// Bytes sent.
+    pub(super) size: u64,
+    /// Bytes there, and what they are.
+    pub(super) copied: (u64, Digest),
 }
 
 /// Proves what this pass and those before it left unproven, counts, and gives the target's state after the last change.
@@ -24,7 +43,7 @@ pub(super) async fn prove(
     mut target: Lease<Target>,
     from: Uid,
     before: &Listing,
-) -> Result<(FolderEnd, Option<FolderState>), Failure> {
+) -> Result<Proved, Failure> {
     let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
     if opened.state.uid_validity != task.target_validity {
         let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
@@ -33,25 +52,31 @@ pub(super) async fn prove(
     let new = list(&mut target.session, from, opened.state).await.map_err(on_target)?;
     let listed = Listed { before, new: &new, from };
     let mut to_read = Vec::new();
+    // What was cut off once and sent again is not sent a third time.
+    let remnants: BTreeSet<Uid> =
+        task.account.ledger.surplus(task.folder).await?.into_iter().map(|surplus| surplus.source_uid).collect();
     let estimates = target.session.family().quirks().size_is_estimate;
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
         let mut proofs = Vec::new();
         for record in records.iter().filter(|record| unproven(record)) {
             let proof = prove_one(task, &listed, record, estimates);
-            tell(task, record, &proof).await?;
+            let may_be_cut = is_shorter(&proof) && !record.risky && !remnants.contains(&record.source_uid);
+            tell(task, record, &proof, may_be_cut).await?;
             if proof.evidence == Evidence::None {
                 continue;
             }
             let sampled = record.digest.is_some_and(|digest| in_sample(digest, task.account.sample));
             match (record.target, record.digest) {
                 // Nothing is proven of it before its bytes are read: killed in between, they would never be.
-                (Some((_, target_uid)), Some(digest)) if sampled || record.risky || altered_size(&proof) => {
+                (Some(target), Some(digest)) if sampled || record.risky || altered_size(&proof) => {
                     to_read.push(ToRead {
                         source_uid: record.source_uid,
-                        target_uid,
+                        target,
+                        size: record.size,
                         digest,
                         evidence: proof.evidence,
+                        may_be_cut,
                     });
                 }
                 _ => proofs.push((record.source_uid, proof.evidence)),
@@ -59,21 +84,23 @@ pub(super) async fn prove(
         }
         task.account.ledger.prove(task.folder, task.source_validity, proofs).await?;
     }
-    read_back(task, &mut target, &listed, to_read).await?;
+    let short = read_back(task, &mut target, &listed, to_read).await?;
     let state = target.session.status(task.target_name).await.ok();
     task.account.target.keep(target);
     task.account.ledger.flush().await?;
     let end = count(task).await?;
-    Ok((end, state))
+    Ok(Proved { end, state, short })
 }
 
 /// A copy whose bytes are read back.
 struct ToRead {
     source_uid: Uid,
-    target_uid: Uid,
+    target: (UidValidity, Uid),
+    size: u64,
     digest: Digest,
     /// What its metadata have shown.
     evidence: Evidence,
+    may_be_cut: bool,
 }
 
 struct Listed<'a> {
@@ -106,17 +133,23 @@ fn altered_size(proof: &Proof) -> bool {
     proof.differences.iter().any(|difference| matches!(difference, Difference::Size(..)))
 }
 
+fn is_shorter(proof: &Proof) -> bool {
+    proof.differences.iter().any(|difference| matches!(difference, Difference::Size(sent, copied) if copied < sent))
+}
+
 /// Always the same messages for the same bytes: the digest itself is the die.
 fn in_sample(digest: Digest, sample: f64) -> bool {
     let die = u32::from_be_bytes([digest.0[0], digest.0[1], digest.0[2], digest.0[3]]);
     f64::from(die) < sample * 4_294_967_296.0
 }
 
-async fn tell(task: &Task<'_>, record: &Record, proof: &Proof) -> Result<(), Failure> {
+/// Notes what differs; of one that may be cut off its size is told when that is known.
+async fn tell(task: &Task<'_>, record: &Record, proof: &Proof, may_be_cut: bool) -> Result<(), Failure> {
     for difference in &proof.differences {
         let (kind, what) = match difference {
             // It may have been moved in this minute by a rule or its user; the next run finds it removed.
             Difference::Missing => continue,
+            Difference::Size(..) if may_be_cut => continue,
             Difference::Size(sent, copied) => {
                 (LossKind::Bytes, format!("{sent} bytes were sent and the target tells {copied}"))
             }
@@ -136,15 +169,19 @@ async fn read_back(
     target: &mut Lease<Target>,
     listed: &Listed<'_>,
     to_read: Vec<ToRead>,
-) -> Result<(), Failure> {
-    let mut uids: Vec<Uid> = to_read.iter().map(|one| one.target_uid).collect();
+) -> Result<Vec<Short>, Failure> {
+    let mut uids: Vec<Uid> = to_read.iter().map(|one| one.target.1).collect();
     uids.sort_unstable();
     let account = task.account;
     let found = digests(account, &mut target.session, &account.target.brake, &uids, listed.new).await?;
     let found: BTreeMap<Uid, Digest> = found.into_iter().collect();
-    let mut proofs = Vec::new();
-    for ToRead { source_uid, target_uid, digest, evidence } in to_read {
-        match found.get(&target_uid) {
+    let (mut proofs, mut short) = (Vec::new(), Vec::new());
+    for ToRead { source_uid, target, size, digest, evidence, may_be_cut } in to_read {
+        match found.get(&target.1) {
+            Some(copied) if *copied != digest && may_be_cut => {
+                let there = listed.get(target.1).and_then(|entry| entry.size).unwrap_or_default();
+                short.push(Short { source_uid, target, size, copied: (there, *copied) });
+            }
             // What differs otherwise stays told: equal bytes with other flags are not a complete copy.
             Some(copied) if *copied == digest && evidence == Evidence::MetadataEqual => {
                 proofs.push((source_uid, Evidence::BytesEqual))
@@ -162,7 +199,8 @@ async fn read_back(
             }
         }
     }
-    Ok(account.ledger.prove(task.folder, task.source_validity, proofs).await?)
+    account.ledger.prove(task.folder, task.source_validity, proofs).await?;
+    Ok(short)
 }
 
 /// Counts the source's messages by fate, and those on the target by evidence.

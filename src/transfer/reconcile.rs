@@ -7,16 +7,24 @@
 use super::account::Account;
 use super::folder::{Both, list};
 use crate::checkpoint::Ending as Fated;
-use crate::checkpoint::{FolderId, Found, Landed, Settlement};
+use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind};
 use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Matched, Matching, Need, Offer};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tokio::sync::mpsc;
 
 /// Bodies on their way to be digested.
 const BODIES_MAX: usize = 16;
+
+/// The folder that is reconciled.
+pub(super) struct Place<'a> {
+    pub(super) folder: FolderId,
+    /// For people.
+    pub(super) path: &'a str,
+    pub(super) target_name: &'a WireName,
+}
 
 /// What reconciling came to.
 #[derive(Debug, Default)]
@@ -32,18 +40,67 @@ pub(super) struct Reconciled {
 /// Matches what the plan could not place with target messages that no record stands for, and writes down what it finds.
 pub(super) async fn reconcile(
     account: &Account,
-    folder: FolderId,
-    target_name: &WireName,
+    place: &Place<'_>,
     both: &mut Both,
     plan: &FolderPlan,
 ) -> Result<Reconciled, Failure> {
-    let mut matched = match_once(account, folder, both, plan).await?;
+    let mut matched = match_once(account, place.folder, both, plan).await?;
     while matched.absent.iter().any(|(_, claim)| *claim == Claim::Intended)
-        && target_moved(account, both, target_name).await?
+        && target_moved(account, both, place.target_name).await?
     {
-        matched = match_once(account, folder, both, plan).await?;
+        matched = match_once(account, place.folder, both, plan).await?;
     }
-    write_down(account, folder, both, plan, matched).await
+    cut_off(account, place, both, plan, &mut matched).await?;
+    write_down(account, place.folder, both, plan, matched).await
+}
+
+/// Finds out which messages the target called whole and holds in part: these are sent once more.
+async fn cut_off(
+    account: &Account,
+    place: &Place<'_>,
+    both: &mut Both,
+    plan: &FolderPlan,
+    matched: &mut Matched,
+) -> Result<(), Failure> {
+    let known = account.ledger.surplus(place.folder).await?;
+    let Some(validity) = both.target_opened.state.uid_validity else { return Ok(()) };
+    let absent = |need: &&Need| matched.absent.contains(&(need.source_uid(), Claim::Acknowledged));
+    let needs: Vec<&Need> = plan
+        .needs
+        .iter()
+        .filter(absent)
+        // What was cut off once and sent again is not sent a third time.
+        .filter(|need| !known.iter().any(|surplus| surplus.source_uid == need.source_uid()))
+        .collect();
+    let listing = &both.target_listing;
+    let fits = |uid: &Uid| listing.get(*uid).is_some_and(|copy| needs.iter().any(|need| need.may_be_cut_to(copy)));
+    let strays: Vec<Uid> = matched.surplus.iter().copied().filter(fits).collect();
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let wanted: Vec<(Uid, u64)> = needs.iter().map(|need| (need.source_uid(), need.size().unwrap_or(0))).collect();
+    let lengths: BTreeSet<u64> = strays.iter().filter_map(|uid| listing.get(*uid)?.size).collect();
+    let beginnings = bodies(account, &mut both.source.session, &account.source.brake, &wanted, &lengths).await?;
+    let mut there = digests(account, &mut both.target.session, &account.target.brake, &strays, listing).await?;
+    let mut cut = Vec::new();
+    for (source_uid, beginnings) in beginnings {
+        let is_cut = |(uid, digest): &(Uid, Digest)| {
+            let size = listing.get(*uid).and_then(|copy| copy.size).unwrap_or_default();
+            beginnings.get(&size) == Some(digest)
+        };
+        let Some(at) = there.iter().position(is_cut) else { continue };
+        let target = (validity, there.swap_remove(at).0);
+        cut.push(Surplus { target, source_uid, kind: SurplusKind::Remnant });
+    }
+    for (uid, claim) in &mut matched.absent {
+        if cut.iter().any(|surplus| surplus.source_uid == *uid) {
+            *claim = Claim::New;
+        }
+    }
+    for surplus in &cut {
+        account.tell_surplus(place.path, surplus, false).await;
+    }
+    Ok(account.ledger.cut_off(place.folder, both.source_validity, cut).await?)
 }
 
 /// Looks again after a while; if the target has changed, lists it anew.
@@ -139,10 +196,16 @@ async fn offered<'b>(
     if both.target_listing.is_empty() || plan.needs.is_empty() && plan.fresh.is_empty() {
         return Ok(Vec::new());
     }
-    let held = match both.target_opened.state.uid_validity {
+    let validity = both.target_opened.state.uid_validity;
+    let mut held = match validity {
         Some(validity) => account.ledger.held_by_others(folder, validity).await?,
         None => Vec::new(),
     };
+    let surplus = account.ledger.surplus(folder).await?;
+    held.extend(
+        surplus.iter().map(|surplus| surplus.target).filter(|(epoch, _)| Some(*epoch) == validity).map(|at| at.1),
+    );
+    held.sort_unstable();
     let unknown = both
         .target_listing
         .iter()
@@ -188,6 +251,42 @@ pub(super) async fn digests<E: End>(
     Ok(found)
 }
 
+/// Fetches whole messages for the digests of their beginnings of these lengths. What does not come has none.
+pub(super) async fn bodies<E: End>(
+    account: &Account,
+    session: &mut Session<E>,
+    brake: &super::pool::PoolBrake,
+    wanted: &[(Uid, u64)],
+    lengths: &BTreeSet<u64>,
+) -> Result<Vec<(Uid, BTreeMap<u64, Digest>)>, Failure> {
+    let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
+    let collect = async {
+        let mut found = Vec::new();
+        while let Some(Fetched { uid, body }) = fetched.recv().await {
+            let Some(mut body) = body else { continue };
+            let mut beginnings = BTreeMap::new();
+            for length in lengths.iter() {
+                if *length >= body.length() {
+                    break;
+                }
+                // What cannot be read proves nothing.
+                let Ok(digest) = body.beginning(*length).await else { break };
+                beginnings.insert(*length, digest);
+            }
+            found.push((uid, beginnings));
+        }
+        found
+    };
+    let fetch = async {
+        let ended = session.fetch_bodies(wanted, &account.room, brake, &bodies).await;
+        drop(bodies);
+        ended
+    };
+    let (ended, found) = tokio::join!(fetch, collect);
+    ended.map_err(|error| error.failure(E::SIDE))?;
+    Ok(found)
+}
+
 async fn write_down(
     account: &Account,
     folder: FolderId,
@@ -216,7 +315,11 @@ async fn write_down(
                 }
             } else {
                 // Where it is is known now; its flags and date are proven at the end of the pass, like everybody's.
-                let altered = one.evidence == Evidence::BytesAltered;
+                // One with fewer bytes may have been cut off: that is found out there too.
+                let size = both.target_listing.get(one.target_uid).and_then(|entry| entry.size);
+                let sent = plan.needs.iter().find(|need| need.source_uid() == one.source_uid).and_then(Need::size);
+                let altered =
+                    one.evidence == Evidence::BytesAltered && size.zip(sent).is_none_or(|(there, sent)| there >= sent);
                 let evidence = if altered { Evidence::BytesAltered } else { Evidence::None };
                 let landed = Landed::Adopted { target, evidence, found: Found::Ours };
                 ours.push((one.source_uid, landed));

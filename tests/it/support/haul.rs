@@ -92,7 +92,12 @@ impl Haul {
 
     pub(crate) fn job(&self) -> Job {
         let path = self.job_file();
-        config::load(&path, &Reading::terminal()).unwrap_or_else(|errors| panic!("{errors}"))
+        let mut job = config::load(&path, &Reading::terminal()).unwrap_or_else(|errors| panic!("{errors}"));
+        // What comes late comes soon here.
+        if !self.extra.contains("late =") {
+            job.options.late = std::time::Duration::from_secs(1);
+        }
+        job
     }
 
     /// Everything a run stands on, and what it tells.

@@ -1,0 +1,266 @@
+//! The last look before an account ends: whether something arrived late, twice or cut off.
+//!
+//! A connection that died may have left a message in the kernel or in the server; it can be stored after it was looked for
+//! in vain and sent again. Such a second copy is removed where it is provably ours: at or above the floor it was sent
+//! under, equal in bytes, flags and date, while the copy that the ledger knows is in its place. Whatever is not provable is
+//! listed and left alone. Nothing else is ever removed from a target, and this by UID EXPUNGE alone (RFC 4315).
+
+use super::account::Account;
+use super::folder::{Windows, list};
+use super::pool::{Lease, delay};
+use super::reconcile::{bodies, digests};
+use crate::checkpoint::{FolderSummary, Surplus, SurplusKind, Suspect};
+use crate::failure::{Failure, Kind, Remedy};
+use crate::imap::{FlagChange, ImapError, Source, Target};
+use crate::mail::{Digest, Fate, Flags, Listing, Record, Side, Stage, SystemFlag, Uid, UidValidity};
+use crate::pace::Backoff;
+use crate::plan::same_instant;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What has not come for so long does not come any more.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Waits until nothing can come late any more, then looks. Does nothing where no answer was ever lost.
+pub(super) async fn audit(account: &Account) -> Result<(), Failure> {
+    let folders = account.ledger.suspected(account.id).await?;
+    if folders.is_empty() {
+        return Ok(());
+    }
+    wait_for_late(account, &folders).await?;
+    for folder in &folders {
+        let mut backoff = Backoff::default();
+        let began = Instant::now();
+        while let Err(failure) = look(account, folder).await {
+            match failure.remedy() {
+                _ if account.stop.is_cancelled() => return Err(failure),
+                Remedy::Ask | Remedy::Skip => return Err(failure),
+                Remedy::Again | Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect | Remedy::Refresh => {}
+            }
+            let Some(delay) = delay(&failure, account.patience, began.elapsed(), true, &mut backoff) else {
+                return Err(failure);
+            };
+            account.target.wait(delay, &failure).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn wait_for_late(account: &Account, folders: &[FolderSummary]) -> Result<(), Failure> {
+    let mut wait = Duration::ZERO;
+    for folder in folders {
+        let suspects = account.ledger.suspects(folder.id).await?;
+        // A clock that was set back makes nobody wait longer.
+        let left = |suspect: &Suspect| account.late.saturating_sub(suspect.since.elapsed().unwrap_or_default());
+        wait = suspects.iter().filter(|suspect| suspect.looked.is_none()).map(left).fold(wait, Duration::max);
+    }
+    tokio::select! {
+        () = tokio::time::sleep(wait) => Ok(()),
+        () = account.stop.cancelled() => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
+    }
+}
+
+fn on_target(error: ImapError) -> Failure {
+    error.failure(Side::Target)
+}
+
+/// One folder with suspects, open on the target.
+struct Audit<'a> {
+    account: &'a Account,
+    folder: &'a FolderSummary,
+    target: Lease<Target>,
+    validity: UidValidity,
+    listing: Listing,
+    /// Target messages that nobody stands for, with their digests where they were read.
+    strays: BTreeMap<Uid, Option<Digest>>,
+}
+
+async fn look(account: &Account, folder: &FolderSummary) -> Result<(), Failure> {
+    let ledger = &account.ledger;
+    let suspects = ledger.suspects(folder.id).await?;
+    let source = account.source.take().await?;
+    let mut target = account.target.take().await?;
+    let state = match target.session.examine(&folder.target).await {
+        Ok(opened) => opened.state,
+        // No folder, nothing in it.
+        Err(error) if error.is_refusal() => {
+            return Ok(ledger.clear_suspects(suspects.iter().map(|suspect| suspect.id).collect()).await?);
+        }
+        Err(error) => return Err(on_target(error)),
+    };
+    let (suspects, old): (Vec<Suspect>, Vec<Suspect>) =
+        suspects.into_iter().partition(|suspect| Some(suspect.floor.0) == state.uid_validity && !is_over(suspect));
+    ledger.clear_suspects(old.iter().map(|suspect| suspect.id).collect()).await?;
+    let news = suspects.iter().any(|suspect| suspect.looked.is_none() || suspect.looked != state.uid_next);
+    let Some(validity) = state.uid_validity.filter(|_| news) else {
+        account.source.keep(source);
+        account.target.keep(target);
+        return Ok(());
+    };
+    let listing = list(&mut target.session, Uid::FIRST, state).await.map_err(on_target)?;
+    let held = ledger.paired(folder.id, validity).await?;
+    let floor = suspects.iter().map(|suspect| suspect.floor.1).min().unwrap_or(Uid::LAST);
+    let stray = |uid: &&Uid| **uid >= floor && held.binary_search(uid).is_err();
+    let strays = listing.uids().iter().filter(stray).map(|uid| (*uid, None)).collect();
+    let mut audit = Audit { account, folder, target, validity, listing, strays };
+    audit.read(&suspects).await?;
+    let (copies, left) = audit.copies(suspects);
+    let remnants = audit.remnants(&left, source).await?;
+    for (suspect, uid) in copies {
+        audit.settle_copy(&suspect, uid).await?;
+    }
+    for surplus in remnants {
+        audit.note(surplus).await?;
+    }
+    account.target.keep(audit.target);
+    Ok(ledger.looked_for(left.iter().map(|suspect| suspect.id).collect(), state.uid_next).await?)
+}
+
+fn is_over(suspect: &Suspect) -> bool {
+    suspect.since.elapsed().is_ok_and(|age| age > KEPT)
+}
+
+/// Says whether this may be the beginning of what was sent: a server dates even what it cuts off as it was told.
+fn may_be_cut(suspect: &Suspect, uid: Uid, listing: &Listing) -> bool {
+    uid >= suspect.floor.1
+        && listing.get(uid).is_some_and(|entry| {
+            entry.size.is_some_and(|size| size < suspect.size) && same_instant(entry.date, suspect.date)
+        })
+}
+
+impl Audit<'_> {
+    /// Reads what may be one of the suspects, by its size.
+    async fn read(&mut self, suspects: &[Suspect]) -> Result<(), Failure> {
+        let estimates = self.target.session.family().quirks().size_is_estimate;
+        let fits = |uid: &Uid| {
+            suspects.iter().any(|suspect| {
+                let size = self.listing.get(*uid).and_then(|entry| entry.size);
+                *uid >= suspect.floor.1
+                    && (estimates || size == Some(suspect.size) || may_be_cut(suspect, *uid, &self.listing))
+            })
+        };
+        let uids: Vec<Uid> = self.strays.keys().copied().filter(fits).collect();
+        let brake = &self.account.target.brake;
+        for (uid, digest) in digests(self.account, &mut self.target.session, brake, &uids, &self.listing).await? {
+            self.strays.insert(uid, Some(digest));
+        }
+        Ok(())
+    }
+
+    /// Pairs suspects with strays of equal bytes; gives these, and the suspects that are left.
+    fn copies(&mut self, suspects: Vec<Suspect>) -> (Vec<(Suspect, Uid)>, Vec<Suspect>) {
+        let (mut copies, mut left) = (Vec::new(), Vec::new());
+        for suspect in suspects {
+            let equal =
+                |(uid, digest): &(&Uid, &Option<Digest>)| **uid >= suspect.floor.1 && **digest == Some(suspect.digest);
+            match self.strays.iter().find(equal).map(|(uid, _)| *uid) {
+                Some(uid) => {
+                    self.strays.remove(&uid);
+                    copies.push((suspect, uid));
+                }
+                None => left.push(suspect),
+            }
+        }
+        (copies, left)
+    }
+
+    /// Finds strays that are the beginning of a suspect.
+    async fn remnants(&mut self, suspects: &[Suspect], mut source: Lease<Source>) -> Result<Vec<Surplus>, Failure> {
+        let on_source = |error: ImapError| error.failure(Side::Source);
+        let mut found = Vec::new();
+        let cut: Vec<&Suspect> = suspects
+            .iter()
+            .filter(|suspect| self.strays.keys().any(|uid| may_be_cut(suspect, *uid, &self.listing)))
+            .collect();
+        if !cut.is_empty() {
+            let opened = source.session.examine(&self.folder.source).await.map_err(on_source)?;
+            let wanted: BTreeMap<Uid, u64> = cut
+                .iter()
+                .filter(|suspect| Some(suspect.source.0) == opened.state.uid_validity)
+                .map(|suspect| (suspect.source.1, suspect.size))
+                .collect();
+            let wanted: Vec<(Uid, u64)> = wanted.into_iter().collect();
+            let lengths: BTreeSet<u64> = self.strays.keys().filter_map(|uid| self.listing.get(*uid)?.size).collect();
+            let account = self.account;
+            let prefixes = bodies(account, &mut source.session, &account.source.brake, &wanted, &lengths).await?;
+            for suspect in cut {
+                let Some((_, beginnings)) = prefixes.iter().find(|(uid, _)| *uid == suspect.source.1) else { continue };
+                let is_cut = |(uid, digest): &(&Uid, &Option<Digest>)| {
+                    let size = self.listing.get(**uid).and_then(|entry| entry.size).unwrap_or_default();
+                    may_be_cut(suspect, **uid, &self.listing)
+                        && digest.is_some_and(|digest| beginnings.get(&size) == Some(&digest))
+                };
+                if let Some(uid) = self.strays.iter().find(is_cut).map(|(uid, _)| *uid) {
+                    self.strays.remove(&uid);
+                    let target = (self.validity, uid);
+                    found.push(Surplus { target, source_uid: suspect.source.1, kind: SurplusKind::Remnant });
+                }
+            }
+        }
+        self.account.source.keep(source);
+        Ok(found)
+    }
+
+    /// Removes a second copy that is provably ours; lists any other.
+    async fn settle_copy(&mut self, suspect: &Suspect, uid: Uid) -> Result<(), Failure> {
+        let surplus = Surplus { target: (self.validity, uid), source_uid: suspect.source.1, kind: SurplusKind::Copy };
+        let removed = self.is_provably_ours(suspect, uid).await? && self.remove(uid).await?;
+        if removed {
+            self.account.tell_surplus(&self.folder.path.to_string(), &surplus, true).await;
+        } else {
+            self.note(surplus).await?;
+        }
+        Ok(self.account.ledger.clear_suspects(vec![suspect.id]).await?)
+    }
+
+    async fn is_provably_ours(&self, suspect: &Suspect, uid: Uid) -> Result<bool, Failure> {
+        let Some(copy) = self.listing.get(uid) else { return Ok(false) };
+        let as_sent = copy.flags.same(&self.account.carried(&suspect.flags)) && same_instant(copy.date, suspect.date);
+        if !as_sent || !self.target.session.can_expunge() {
+            return Ok(false);
+        }
+        // Every message of these bytes has its own copy in its place: nobody needs this one.
+        let mut own = false;
+        let mut windows = Windows::of(&self.account.ledger, self.folder.id, suspect.source.0);
+        while let Some(records) = windows.next().await? {
+            for record in records.iter().filter(|record| record.digest == Some(suspect.digest)) {
+                if !self.has_its_copy(record) {
+                    return Ok(false);
+                }
+                own |= record.source_uid == suspect.source.1;
+            }
+        }
+        Ok(own)
+    }
+
+    fn has_its_copy(&self, record: &Record) -> bool {
+        matches!(record.stage, Stage::Settled(Fate::Copied | Fate::Adopted))
+            && record.target.is_some_and(|(validity, uid)| validity == self.validity && self.listing.get(uid).is_some())
+    }
+
+    async fn remove(&mut self, uid: Uid) -> Result<bool, Failure> {
+        let session = &mut self.target.session;
+        let opened = session.select(&self.folder.target).await.map_err(on_target)?;
+        if opened.state.uid_validity != Some(self.validity) {
+            return Ok(false);
+        }
+        let mut deleted = Flags::default();
+        deleted.insert(SystemFlag::Deleted);
+        let removed = async {
+            session.store(&[uid], FlagChange::Add, &deleted).await?;
+            session.expunge(&[uid]).await
+        };
+        match removed.await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_refusal() => Ok(false),
+            Err(error) => Err(on_target(error)),
+        }
+    }
+
+    async fn note(&self, surplus: Surplus) -> Result<(), Failure> {
+        self.account.ledger.note_surplus(self.folder.id, vec![surplus.clone()]).await?;
+        self.account.tell_surplus(&self.folder.path.to_string(), &surplus, false).await;
+        Ok(())
+    }
+}

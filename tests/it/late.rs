@@ -1,0 +1,166 @@
+//! What arrives late, twice or cut off: found before the account ends; what is ours beyond doubt is removed again, and the
+//! rest is told.
+
+use crate::support::haul::{Haul, Ran, Side};
+use mailhaul::checkpoint::SurplusKind;
+use mailhaul::transfer::{Ending, Event, Mode};
+use mailhaul_testserver::{Act, Config, Features, NewMessage, Nth, Point, Server};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// In the inbox of the source.
+const MESSAGES: usize = 20;
+
+struct Pair {
+    source: Server,
+    target: Server,
+    haul: Haul,
+}
+
+async fn pair(uidplus: bool) -> Pair {
+    let source = Server::start(Config::plain("u")).await.unwrap();
+    let features = Features { uidplus, ..Features::default() };
+    let target = Server::start(Config { features, ..Config::plain("u") }).await.unwrap();
+    for number in 0..MESSAGES {
+        let header = format!("Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nSubject: number {number}\r\n");
+        let body = format!("{header}\r\nwith a body that has a middle\r\n");
+        let message = NewMessage::new(body.into_bytes()).flags("\\Seen $Label");
+        source.account("u").add("INBOX", message).unwrap();
+    }
+    let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port()))
+        .user("u", "u")
+        .with("[transfer]\ntimeout = \"5s\"\nsettle = \"100ms\"\nlate = \"2s\"\n[limits]\nconnections = 1");
+    Pair { source, target, haul }
+}
+
+/// What a run does where this happens to the sixth APPEND.
+async fn with_sixth_append(act: Act, uidplus: bool) -> (Pair, Ran) {
+    let pair = pair(uidplus).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), act);
+    let ran = pair.haul.run().await;
+    (pair, ran)
+}
+
+/// Later than the target is given to settle, earlier than the account ends.
+fn late() -> Act {
+    Act::CommitLate(Duration::from_millis(1200))
+}
+
+fn bodies(server: &Server) -> BTreeMap<Vec<u8>, usize> {
+    let mut counts = BTreeMap::new();
+    for message in server.account("u").messages("INBOX").unwrap() {
+        *counts.entry(message.body.to_vec()).or_default() += 1;
+    }
+    counts
+}
+
+fn surplus(ran: &Ran) -> Vec<(SurplusKind, bool)> {
+    let told = |event: &Event| match event {
+        Event::Surplus { kind, removed, .. } => Some((*kind, *removed)),
+        _ => None,
+    };
+    ran.events.iter().filter_map(told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lands_after_it_was_sent_again_is_removed_where_it_is_ours_beyond_doubt() {
+    let (pair, ran) = with_sixth_append(late(), true).await;
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, true)]);
+    ran.assert_complete();
+    assert_eq!(bodies(&pair.source), bodies(&pair.target));
+    assert!(!pair.target.log().iter().any(|logged| logged.verb == "EXPUNGE"), "UID EXPUNGE alone");
+    let again = pair.haul.run().await;
+    again.assert_complete();
+    assert_eq!((again.copied(), surplus(&again)), (0, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lands_late_is_told_where_it_cannot_be_removed_alone() {
+    let (pair, ran) = with_sixth_append(late(), false).await;
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, false)]);
+    assert_eq!((ran.end.accounts[0].ending, ran.end.accounts[0].surplus), (Ending::Exceptions, 1));
+    let again = pair.haul.run().await;
+    assert_eq!((again.copied(), again.end.accounts[0].surplus), (0, 1), "until somebody removes it");
+    let last = pair.target.account("u").messages("INBOX").unwrap().last().unwrap().uid;
+    pair.target.account("u").expunge("INBOX", &[last]).unwrap();
+    pair.haul.run().await.assert_complete();
+    assert_eq!(bodies(&pair.source), bodies(&pair.target));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lands_late_and_was_touched_by_its_user_stays() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    let account = pair.target.account("u");
+    let star = async {
+        loop {
+            let messages = account.messages("INBOX").unwrap_or_default();
+            if let Some(one_too_many) = messages.get(MESSAGES) {
+                return account.set_flags("INBOX", one_too_many.uid, &["\\Flagged"]).unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let (ran, ()) = tokio::join!(pair.haul.run(), star);
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, false)]);
+    assert_eq!(ran.end.accounts[0].ending, Ending::Exceptions);
+    assert_eq!(account.messages("INBOX").unwrap().len(), MESSAGES + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_comes_in_meanwhile_is_no_surplus() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), Act::Reset);
+    let held = pair.target.faults().hold(Point::command("APPEND"), Nth::Only(9));
+    let account = pair.target.account("u");
+    let deliver = async {
+        held.reached().await;
+        // One of the size of what was lost, one that begins like it.
+        let like = account.messages("INBOX").unwrap()[0].body.to_vec();
+        account.add("INBOX", NewMessage::new([&like[..like.len() - 3], b"!\r\n"].concat())).unwrap();
+        account.add("INBOX", NewMessage::new(like[..like.len() - 20].to_vec())).unwrap();
+        held.release();
+    };
+    let (ran, ()) = tokio::join!(pair.haul.run(), deliver);
+    ran.assert_complete();
+    assert_eq!((surplus(&ran), account.messages("INBOX").unwrap().len()), (vec![], MESSAGES + 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_message_that_its_connection_left_behind_is_told_and_the_whole_arrives() {
+    for uidplus in [true, false] {
+        let (pair, ran) = with_sixth_append(Act::CommitHalf, uidplus).await;
+        assert_whole_and_remnant(&pair, &ran).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_message_that_the_target_called_whole_is_told_and_the_whole_arrives() {
+    for uidplus in [true, false] {
+        let (pair, ran) = with_sixth_append(Act::KeepHalf, uidplus).await;
+        assert_whole_and_remnant(&pair, &ran).await;
+    }
+}
+
+async fn assert_whole_and_remnant(pair: &Pair, ran: &Ran) {
+    assert_eq!(surplus(ran), [(SurplusKind::Remnant, false)]);
+    assert_eq!((ran.end.accounts[0].ending, ran.end.accounts[0].surplus), (Ending::Exceptions, 1));
+    let (source, target) = (bodies(&pair.source), bodies(&pair.target));
+    for (body, count) in &source {
+        assert_eq!(target.get(body), Some(count), "{}", body.escape_ascii());
+    }
+    assert_eq!(target.values().sum::<usize>(), MESSAGES + 1, "and the remnant");
+    let again = pair.haul.run_in(Mode { retry: true, ..Mode::default() }).await;
+    assert_eq!((again.copied(), again.end.accounts[0].surplus), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_cuts_off_every_message_is_sent_each_twice_at_the_most() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::All, Act::KeepHalf);
+    let ran = pair.haul.run().await;
+    assert_eq!(ran.end.accounts[0].ending, Ending::Exceptions);
+    assert_eq!(pair.target.stats().messages_stored, 2 * MESSAGES as u64);
+    pair.haul.run().await;
+    assert_eq!(pair.target.stats().messages_stored, 2 * MESSAGES as u64, "a second run sends nothing");
+}
