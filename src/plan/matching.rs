@@ -190,6 +190,8 @@ pub struct Matched {
     pub absent: Vec<(Uid, Claim)>,
     /// Target messages that nobody claimed.
     pub surplus: Vec<Uid>,
+    /// Of these, what has the bytes of a message that was sent and found elsewhere: source UID and target UID.
+    pub doubles: Vec<(Uid, Uid)>,
 }
 
 impl Matching {
@@ -297,7 +299,22 @@ impl Matching {
             }
         }
         matched.surplus = self.offers.keys().filter(|uid| !taken.contains(uid)).copied().collect();
+        matched.doubles =
+            matched.surplus.iter().filter_map(|uid| Some((self.sent_twice(*uid, &found)?, *uid))).collect();
         matched
+    }
+
+    /// Gives the source UID of a message that was sent, was found elsewhere, and of which this is another copy.
+    fn sent_twice(&self, offer: Uid, found: &BTreeMap<Uid, Match>) -> Option<Uid> {
+        let digest = self.offers[&offer].digest;
+        let same = |need: &&Need| need.claim != Claim::New && need.digest == digest && offer >= need.floor;
+        let digest_known = matches!(digest, Known::Yes(_));
+        self.needs
+            .values()
+            .filter(|_| digest_known)
+            .filter(same)
+            .find(|need| found.contains_key(&need.source_uid))
+            .map(|need| need.source_uid)
     }
 
     fn claim(

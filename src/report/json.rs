@@ -93,7 +93,7 @@ mod tests {
             evidence: [(Evidence::MetadataEqual, 3)].into(),
             surplus: 0,
         };
-        insta::assert_snapshot!(event(&done, at()), @r#"{"time":"2026-01-02T03:04:05Z","event":"account-done","account":"info","ending":"failed","failure":{"side":"source","kind":"unreachable","text":"connect","hint":"check the port"},"fates":{"copied":3},"evidence":{"metadata-equal":3}}"#);
+        insta::assert_snapshot!(event(&done, at()), @r#"{"time":"2026-01-02T03:04:05Z","event":"account-done","account":"info","ending":"failed","failure":{"side":"source","kind":"unreachable","text":"connect","hint":"check the port"},"fates":{"copied":3},"evidence":{"metadata-equal":3},"surplus":0}"#);
         let copied =
             Event::Copied { account: "a".into(), folder: "x\u{9b}31m\u{202e}\u{1b}".into(), messages: 2, bytes: 9 };
         insta::assert_snapshot!(event(&copied, at()), @r#"{"time":"2026-01-02T03:04:05Z","event":"copied","account":"a","folder":"x\u009b31m\u202e\u001b","messages":2,"bytes":9}"#);

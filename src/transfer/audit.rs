@@ -216,7 +216,10 @@ impl Audit<'_> {
 
     async fn is_provably_ours(&self, suspect: &Suspect, uid: Uid) -> Result<bool, Failure> {
         let Some(copy) = self.listing.get(uid) else { return Ok(false) };
-        let as_sent = copy.flags.same(&self.account.carried(&suspect.flags)) && same_instant(copy.date, suspect.date);
+        // A kill between its two steps leaves a removal half done, as this flag.
+        let flags = copy.flags.clone().without_system(SystemFlag::Deleted);
+        let sent = suspect.flags.clone().without_system(SystemFlag::Deleted);
+        let as_sent = flags.same(&sent) && same_instant(copy.date, suspect.date);
         if !as_sent || !self.target.session.can_expunge() {
             return Ok(false);
         }

@@ -51,6 +51,18 @@ pub(super) async fn reconcile(
         matched = match_once(account, place.folder, both, plan).await?;
     }
     cut_off(account, place, both, plan, &mut matched).await?;
+    if let Some(validity) = both.target_opened.state.uid_validity {
+        let doubles = matched.doubles.iter().map(|(source_uid, uid)| Surplus {
+            target: (validity, *uid),
+            source_uid: *source_uid,
+            kind: SurplusKind::Copy,
+        });
+        let doubles: Vec<Surplus> = doubles.collect();
+        for surplus in &doubles {
+            account.tell_surplus(place.path, surplus, false).await;
+        }
+        account.ledger.note_surplus(place.folder, doubles).await?;
+    }
     write_down(account, place.folder, both, plan, matched).await
 }
 

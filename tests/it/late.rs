@@ -164,3 +164,24 @@ async fn a_target_that_cuts_off_every_message_is_sent_each_twice_at_the_most() {
     pair.haul.run().await;
     assert_eq!(pair.target.stats().messages_stored, 2 * MESSAGES as u64, "a second run sends nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f69_two_copies_where_one_was_sent_are_told_and_no_third_is_made() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), Act::SwallowReply);
+    let held = pair.target.faults().hold(Point::command("EXAMINE"), Nth::Only(2));
+    let account = pair.target.account("u");
+    let double = async {
+        held.reached().await;
+        let last = account.messages("INBOX").unwrap().pop().unwrap();
+        account.add("INBOX", NewMessage::new(last.body.to_vec()).flags("\\Seen $Label")).unwrap();
+        held.release();
+    };
+    let (ran, ()) = tokio::join!(pair.haul.run(), double);
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, false)]);
+    assert_eq!(
+        (ran.end.accounts[0].ending, account.messages("INBOX").unwrap().len()),
+        (Ending::Exceptions, MESSAGES + 1)
+    );
+    assert_eq!(pair.haul.run().await.copied(), 0);
+}
