@@ -1,6 +1,7 @@
 //! The tables, format by format.
 
 use super::error::Fault;
+use super::sums;
 use rusqlite::Connection;
 
 /// "mhld": what makes a SQLite file a ledger.
@@ -15,7 +16,8 @@ pub(super) struct Step {
 }
 
 /// Every format there ever was: step N leads to format N + 1. Steps are added, never changed.
-pub(super) const STEPS: &[Step] = &[Step { needs: "0.1.0", sql: FORMAT_1 }];
+pub(super) const STEPS: &[Step] =
+    &[Step { needs: "0.1.0", sql: FORMAT_1 }, Step { needs: "0.1.0", sql: FORMAT_WITH_SUMS }];
 
 /// Codes of `stage` and `evidence` are in `codec`. Times are milliseconds since 1970.
 const FORMAT_1: &str = "
@@ -105,6 +107,14 @@ CREATE TABLE losses (
 ) STRICT;
 ";
 
+/// The sums themselves, and the triggers that keep them, are made anew after every step: see [`sums::install`].
+const FORMAT_WITH_SUMS: &str = "
+CREATE TABLE sums (
+    name TEXT PRIMARY KEY,                      -- of the table
+    sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Gives the newest format of these steps.
 pub(super) fn newest(steps: &[Step]) -> i64 {
     steps.len() as i64
@@ -118,10 +128,13 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[Step]) -> Result<(),
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let missing = usize::try_from(found).ok().and_then(|found| steps.get(found..)).unwrap_or_default();
     let Some(last) = missing.last() else { return Ok(()) };
+    // A step may change rows that have sums already.
+    sums::register(&transaction)?;
     for step in missing {
         transaction.execute_batch(step.sql)?;
     }
     transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('needs', ?1)", [last.needs])?;
+    sums::install(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", newest(steps))?;
     Ok(transaction.commit()?)
