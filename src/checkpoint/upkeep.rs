@@ -28,8 +28,8 @@ pub struct StateFacts {
 pub struct SetAside {
     /// Where it is now.
     pub file: PathBuf,
-    /// The accounts it knew, in the order in which they were first seen. None: they could not be read, or could not be
-    /// trusted.
+    /// The accounts it knew that were ever begun, in the order in which they were first seen. None: they could not be read,
+    /// or could not be trusted.
     pub accounts: Option<Vec<(AccountKey, JobReference)>>,
 }
 
@@ -201,7 +201,7 @@ impl Place {
             }
             let mut select = connection.prepare(
                 "SELECT source_host, source_user, target_host, target_user, name, job_name, job_path, job_digest
-                 FROM accounts ORDER BY id",
+                 FROM accounts WHERE state <> ?1 ORDER BY id",
             )?;
             let account = |row: &rusqlite::Row<'_>| {
                 let job = JobReference {
@@ -212,7 +212,9 @@ impl Place {
                 };
                 Ok((account_key(row, 0)?, job))
             };
-            let found = select.query_map([], account)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let found = select
+                .query_map([codec::of_json(&AccountState::New)?], account)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             Ok(Some(found))
         };
         read().unwrap_or_else(|_: rusqlite::Error| None)
