@@ -195,7 +195,7 @@ impl Place {
         self.check_begin().ok()?;
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
         self.check_format(&connection).ok().filter(|format| *format == schema::newest(schema::STEPS))?;
-        let read = || {
+        let read = || -> rusqlite::Result<Option<Vec<(AccountKey, JobReference)>>> {
             if !sums::is_sound(&connection, "accounts")? {
                 return Ok(None);
             }
@@ -217,7 +217,7 @@ impl Place {
                 .collect::<rusqlite::Result<Vec<_>>>()?;
             Ok(Some(found))
         };
-        read().unwrap_or_else(|_: rusqlite::Error| None)
+        read().unwrap_or(None)
     }
 }
 

@@ -65,7 +65,7 @@ async fn work(ledger: &Ledger, folder: FolderId, from: u32, states: &mut Vec<Str
     let epoch = validity(1);
     ledger.intend(folder, epoch, (from..from + 60).map(intent).collect()).await.unwrap();
     states.push(everything(ledger).await.unwrap());
-    let landed = |number: u32| (uid(number), acknowledged((number % 7 != 0).then_some((9, number + 500))));
+    let landed = |number: u32| (uid(number), acknowledged((!number.is_multiple_of(7)).then_some((9, number + 500))));
     ledger.landed(folder, epoch, (from..from + 40).map(landed).collect()).await.unwrap();
     ledger.flush().await.unwrap();
     states.push(everything(ledger).await.unwrap());
