@@ -102,6 +102,7 @@ fn help_teaches_the_first_migration() {
       verify      Compare both sides, message by message
       failed      List the messages that did not arrive, why, and what to do
       daemon      Watch a directory of job files and run what appears or changes
+      state       Look after what is kept of what has been done: show, back up, rebuild, purge
       exit-codes  List what the exit codes mean
       help        Print this message or the help of the given subcommand(s)
 
@@ -413,6 +414,15 @@ fn every_command_has_help_with_examples() {
 
     Killed or restarted, it goes on where it stopped. SIGTERM lets it end at the next safe point.
     "#);
+    for (command, words) in [
+        ("show", "Show where it is"),
+        ("backup", "put the copy in their place as ledger.sqlite"),
+        ("rebuild", "the next run copies them again"),
+        ("purge", "The mail itself is left alone"),
+    ] {
+        let ended = home.run(&["state", command, "--help"]);
+        assert_eq!((ended.code, ended.stdout.contains(words)), (0, true), "{command}: {}", ended.stdout);
+    }
     let codes = home.run(&["help", "exit-codes"]);
     assert!(codes.stdout.contains(&home.run(&["exit-codes"]).stdout), "{}", codes.stdout);
 }

@@ -79,6 +79,21 @@ pub enum LedgerError {
         /// SQLite's or the system's words.
         why: String,
     },
+    /// Another process has the ledger open, and what was asked for needs it alone.
+    #[error("set the ledger {path} aside: another process has it open")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The backup would take the place of a file that is there.
+    #[error("write the backup {path}: there is a file of this name")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The account may not be forgotten: work on it is left.
+    #[error("forget account {0}: it is not complete")]
+    Unfinished(String),
     /// The ledger was opened for reading.
     #[error("write to the ledger: it was opened for reading")]
     ReadOnly,
@@ -113,15 +128,23 @@ impl LedgerError {
             Self::Network { .. } => {
                 "commits and locks cannot be trusted there; name a directory on a local disk: --state DIR".to_owned()
             }
-            Self::Foreign { .. } => "name another directory: --state DIR".to_owned(),
-            Self::Damaged { .. } => "put a backup in its place, or move the file away: the next run then finds out by \
-                                     content what the target has already"
+            Self::Foreign { .. } => "name another directory: --state DIR; or, if the ledger should be there: \
+                                     mailhaul state rebuild"
                 .to_owned(),
+            Self::Damaged { .. } => {
+                "put a backup in its place, or: mailhaul state rebuild, which sets it aside and finds \
+                                     out from both servers what has been done"
+                    .to_owned()
+            }
             Self::Newer { needs, .. } if needs.is_empty() => "use a later version of mailhaul".to_owned(),
             Self::Newer { needs, .. } => format!("use mailhaul {needs} or later"),
             Self::Older { .. } => "mailhaul run or resume brings it up to date".to_owned(),
-            Self::Busy { .. } => "wait until it is done, or stop it".to_owned(),
-            Self::File { .. } => "see that the disk has room and works, then: mailhaul resume".to_owned(),
+            Self::Busy { .. } | Self::InUse { .. } => "wait until it is done, or stop it".to_owned(),
+            Self::File { .. } => {
+                "see that the disk has room and works, and that you may write there, then: mailhaul resume".to_owned()
+            }
+            Self::Exists { .. } => "name another file, or say --overwrite".to_owned(),
+            Self::Unfinished(_) => "mailhaul resume goes on with it".to_owned(),
             _ => String::new(),
         }
     }
@@ -129,7 +152,11 @@ impl LedgerError {
 
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
-        let kind = if matches!(error, LedgerError::Busy { .. }) { Kind::AccountBusy } else { Kind::State };
+        let kind = if matches!(error, LedgerError::Busy { .. } | LedgerError::InUse { .. }) {
+            Kind::AccountBusy
+        } else {
+            Kind::State
+        };
         Self::new(None, kind, error.to_string()).with_hint(error.hint())
     }
 }

@@ -1,7 +1,8 @@
 //! Where the ledger lies: the state directory, who may read it, and how its file is opened.
 
 use super::error::{self, Fault, LedgerError};
-use super::schema;
+use super::lock::{Entry, Presence};
+use super::{schema, sums};
 use rusqlite::{Connection, OpenFlags};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -37,11 +38,10 @@ impl Place {
             return Ok(None);
         }
         let place = Self::resolve(directory)?;
-        let there = place.file.try_exists().map_err(|error| place.failed(error))?;
-        Ok(there.then_some(place))
+        Ok(place.is_there()?.then_some(place))
     }
 
-    fn resolve(directory: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn resolve(directory: &Path) -> Result<Self, LedgerError> {
         let directory = directory.canonicalize().map_err(|error| in_directory(directory, &error))?;
         // Where there is no such file (other systems, no /proc) nothing is known against the directory.
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -76,18 +76,22 @@ impl Place {
     }
 
     /// Opens for writing; makes the file where it is missing, brings an old one to the newest format.
-    pub(super) fn connect_writer(&self) -> Result<Connection, LedgerError> {
-        if !self.file.try_exists().map_err(|error| self.failed(error))? {
+    pub(super) fn connect_writer(&self) -> Result<(Connection, Presence), LedgerError> {
+        let entry = Entry::wait(&self.locks()).map_err(|error| self.failed(error))?;
+        if self.is_there()? {
+            self.check_begin()?;
+        } else {
             self.create()?;
         }
-        self.check_begin()?;
+        if entry.is_alone {
+            self.verify()?;
+        }
         self.tighten().map_err(|error| self.failed(error))?;
-        let unclean = self.has_log();
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         self.check_format(&connection)?;
-        self.set_up(&mut connection, unclean).map_err(|fault| self.fault(fault))?;
+        self.set_up(&mut connection).map_err(|fault| self.fault(fault))?;
         self.tighten().map_err(|error| self.failed(error))?;
-        Ok(connection)
+        Ok((connection, entry.stay().map_err(|error| self.failed(error))?))
     }
 
     /// Opens a further connection beside the writer's.
@@ -97,9 +101,19 @@ impl Place {
         Ok(connection)
     }
 
-    /// Opens a ledger that this process does not write.
-    pub(super) fn connect_read_only(&self) -> Result<Connection, LedgerError> {
+    /// Opens a ledger that this process does not write, for the first time.
+    pub(super) fn connect_first_reader(&self) -> Result<Connection, LedgerError> {
         self.check_begin()?;
+        // Where locks cannot be had, such as on a disk that is read only, nobody writes either.
+        let entry = Entry::wait(&self.locks()).ok();
+        if entry.is_none_or(|entry| entry.is_alone) {
+            self.verify()?;
+        }
+        self.connect_read_only()
+    }
+
+    /// Opens a ledger that this process does not write, again.
+    pub(super) fn connect_read_only(&self) -> Result<Connection, LedgerError> {
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let found = self.check_format(&connection)?;
         if found < schema::newest(schema::STEPS) {
@@ -108,11 +122,35 @@ impl Place {
         Ok(connection)
     }
 
-    fn open(&self, flags: OpenFlags) -> Result<Connection, LedgerError> {
+    /// Reads the whole file and refuses it where a byte is not what was written. Through a connection that only reads: one
+    /// that writes would fold the log into a damaged file when it ends.
+    fn verify(&self) -> Result<(), LedgerError> {
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        self.check_format(&connection)?;
+        match sums::complaint(&connection).map_err(|fault| self.fault(fault))? {
+            Some(why) => Err(LedgerError::Damaged { path: self.file.clone(), why }),
+            None => Ok(()),
+        }
+    }
+
+    /// Says whether the file is there. A log without its file holds what was written last, and SQLite would throw it away
+    /// or, worse, read it into another file.
+    pub(super) fn is_there(&self) -> Result<bool, LedgerError> {
+        let is_there = self.file.try_exists().map_err(|error| self.failed(error))?;
+        if !is_there && self.has_log() {
+            let why = format!("it is gone, and its log {} is left", self.beside("-wal").display());
+            return Err(LedgerError::Damaged { path: self.file.clone(), why });
+        }
+        Ok(is_there)
+    }
+
+    pub(super) fn open(&self, flags: OpenFlags) -> Result<Connection, LedgerError> {
         let open = || {
             let connection = Connection::open_with_flags(&self.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(BUSY_MAX)?;
             connection.pragma_update(None, "trusted_schema", false)?;
+            connection.pragma_update(None, "cell_size_check", true)?;
+            sums::register(&connection)?;
             Ok(connection)
         };
         open().map_err(|error: rusqlite::Error| self.fault(error.into()))
@@ -144,7 +182,7 @@ impl Place {
 
     /// Looks at the file before SQLite does anything with it, also for a cut: SQLite itself notices that only when it
     /// needs a page that is not there.
-    fn check_begin(&self) -> Result<(), LedgerError> {
+    pub(super) fn check_begin(&self) -> Result<(), LedgerError> {
         let damaged = |why| LedgerError::Damaged { path: self.file.clone(), why };
         let mut why = String::new();
         // Twice: while another process folds its log into the file, and before it removes the log, the first look may
@@ -181,7 +219,7 @@ impl Place {
     }
 
     /// Sees that it is a ledger and of a format we know; gives the format.
-    fn check_format(&self, connection: &Connection) -> Result<i64, LedgerError> {
+    pub(super) fn check_format(&self, connection: &Connection) -> Result<i64, LedgerError> {
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let read = || Ok((pragma("application_id")?, pragma("user_version")?));
         let (application, found) = read().map_err(|error: rusqlite::Error| self.fault(error.into()))?;
@@ -198,7 +236,7 @@ impl Place {
         Ok(found)
     }
 
-    fn set_up(&self, connection: &mut Connection, unclean: bool) -> Result<(), Fault> {
+    fn set_up(&self, connection: &mut Connection) -> Result<(), Fault> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         // macOS: fsync alone leaves the data in the disk's own cache.
@@ -206,13 +244,10 @@ impl Place {
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        if unclean {
-            // Reads the whole file: only worth it where something ended in the middle.
-            let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if verdict != "ok" {
-                return Err(LedgerError::Damaged { path: self.file.clone(), why: verdict }.into());
-            }
-        }
+        // Triggers keep the sums also where a row is replaced.
+        connection.pragma_update(None, "recursive_triggers", true)?;
+        // What is forgotten is gone, not only unlisted.
+        connection.pragma_update(None, "secure_delete", true)?;
         schema::migrate(connection, schema::STEPS)
     }
 
@@ -228,7 +263,7 @@ impl Place {
         Ok(())
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
+    pub(super) fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = self.file.clone().into_os_string();
         name.push(suffix);
         name.into()
@@ -273,7 +308,7 @@ pub(super) fn private(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Makes a new name durable.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { std::fs::File::open(directory)?.sync_all() } else { Ok(()) }
 }
 

@@ -1,6 +1,6 @@
 //! Who works on an account: locks of the operating system, freed by it when the holder dies.
 //!
-//! Two files stand for an account: one for itself, one for its target mailbox, so that two sources are never copied into
+//! One file stands for the ledger as a whole, shared by those who write it. Two files stand for an account: one for itself, one for its target mailbox, so that two sources are never copied into
 //! one mailbox at once. Their text says who holds them; it is for people and decides nothing.
 
 use super::accounts::{AccountId, AccountKey};
@@ -76,6 +76,46 @@ pub(super) fn is_held(path: &Path) -> bool {
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
+/// Taken for the time of opening: who opens sees whether others have the ledger open, and decides alone.
+pub(super) struct Entry {
+    _turn: File,
+    presence: File,
+    /// No other process has the ledger open for writing.
+    pub(super) is_alone: bool,
+}
+
+/// Says to others that the ledger is open for writing, as long as it lives: it was sound, and is no longer what a look at
+/// the file alone would find.
+#[derive(Debug)]
+pub(super) struct Presence(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+
+impl Entry {
+    /// Waits until nobody else is opening the ledger.
+    pub(super) fn wait(locks: &Path) -> io::Result<Self> {
+        let turn = lock_file(&locks.join("opening.lock"))?;
+        turn.lock()?;
+        let presence = lock_file(&locks.join("ledger.lock"))?;
+        let is_alone = match presence.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(error)) => return Err(error),
+        };
+        Ok(Self { _turn: turn, presence, is_alone })
+    }
+
+    pub(super) fn stay(self) -> io::Result<Presence> {
+        self.presence.lock_shared()?;
+        Ok(Presence(self.presence))
+    }
+}
+
+/// Opens a lock file and makes it where it is missing.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    file::private(path, 0o600)?;
+    Ok(file)
+}
+
 enum Refused {
     Busy(LedgerError),
     Io(io::Error),
@@ -88,8 +128,7 @@ impl From<io::Error> for Refused {
 }
 
 fn take(path: &Path, holder: &Holder) -> Result<File, Refused> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    file::private(path, 0o600)?;
+    let mut file = lock_file(path)?;
     for left in (0..TRIES).rev() {
         match file.try_lock() {
             Ok(()) => {

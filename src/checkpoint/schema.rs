@@ -1,6 +1,7 @@
 //! The tables, format by format.
 
 use super::error::Fault;
+use super::sums;
 use rusqlite::Connection;
 
 /// "mhld": what makes a SQLite file a ledger.
@@ -105,7 +106,7 @@ CREATE TABLE losses (
 ) STRICT;
 ";
 
-/// What may still arrive, and what is on the target beyond the source's messages.
+/// What may still arrive, what is on the target beyond the source's messages, and what shows that the file is sound.
 const FORMAT_2: &str = "
 CREATE TABLE suspects (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -133,6 +134,12 @@ CREATE TABLE surplus (
     kind TEXT NOT NULL,
     PRIMARY KEY (folder, target_validity, target_uid)
 ) STRICT, WITHOUT ROWID;
+
+-- The sums themselves, and the triggers that keep them, are made anew after every step: see `sums::install`.
+CREATE TABLE sums (
+    name TEXT PRIMARY KEY,                      -- of the table
+    sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Gives the newest format of these steps.
@@ -148,10 +155,13 @@ pub(super) fn migrate(connection: &mut Connection, steps: &[Step]) -> Result<(),
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let missing = usize::try_from(found).ok().and_then(|found| steps.get(found..)).unwrap_or_default();
     let Some(last) = missing.last() else { return Ok(()) };
+    // A step may change rows that have sums already.
+    sums::register(&transaction)?;
     for step in missing {
         transaction.execute_batch(step.sql)?;
     }
     transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('needs', ?1)", [last.needs])?;
+    sums::install(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", newest(steps))?;
     Ok(transaction.commit()?)

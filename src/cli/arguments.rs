@@ -137,6 +137,16 @@ Examples:
 
 Killed or restarted, it goes on where it stopped. SIGTERM lets it end at the next safe point.")]
     Daemon(Daemon),
+    /// Look after what is kept of what has been done: show, back up, rebuild, purge
+    #[command(after_help = "\
+Examples:
+  mailhaul state                          where it is, how large, which accounts
+  mailhaul state backup /safe/mail.ledger
+  mailhaul state rebuild acme.toml
+  mailhaul state purge acme.toml
+
+Never copy the file itself while mailhaul works: a copy without its log is an old one.")]
+    State(State),
     /// List what the exit codes mean
     #[command(after_help = super::exit::table())]
     ExitCodes,
@@ -219,6 +229,87 @@ pub(super) struct Daemon {
     /// The daemon's own file; config/daemon.toml is an example
     #[arg(long, value_name = "FILE")]
     pub(super) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct State {
+    #[command(subcommand)]
+    pub(super) command: Option<StateCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StateCommand {
+    /// Show where it is, how large, which accounts
+    Show,
+    /// Write a copy that is whole, also while mailhaul works
+    #[command(after_help = "\
+Examples:
+  mailhaul state backup /safe/mail.ledger
+  mailhaul state backup /safe/mail.ledger --overwrite
+
+The copy is read whole and checked before it gets its name, and only you can read it. It holds no
+password.
+
+To restore it: stop mailhaul, move ledger.sqlite, ledger.sqlite-wal and ledger.sqlite-shm out of the
+state directory as far as they are there, and put the copy in their place as ledger.sqlite. What was
+copied after the backup was made is found by content then, and does not arrive twice.")]
+    Backup(Backup),
+    /// Set a damaged ledger aside and find out from both servers what has been done
+    #[command(after_help = "\
+Examples:
+  mailhaul state rebuild acme.toml      set it aside, look at both sides of every account
+  mailhaul state rebuild                set it aside; mailhaul resume looks, then goes on
+
+The damaged file keeps all it has under another name. Nothing is copied and nothing is changed on
+either server. What is on the target already is matched by content and does not arrive twice. What
+only the old ledger knew is gone: messages that somebody removed from the target since they were
+copied count as not copied yet, and the next run copies them again.")]
+    Rebuild(Rebuild),
+    /// Forget accounts that are complete
+    #[command(after_help = "\
+Examples:
+  mailhaul state purge acme.toml                     all complete accounts of a job
+  mailhaul state purge --account info@acme.example   one of them
+  mailhaul state purge --older-than 90 --yes         what has been complete for 90 days
+
+The mail itself is left alone, on both sides. Accounts that are not complete, or that a process works
+on, are kept. If a job is run again after that, it finds out by content what the target has.")]
+    Purge(Purge),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Backup {
+    /// Where to write it
+    pub(super) file: PathBuf,
+    /// Put it in the place of a file that is there
+    #[arg(long)]
+    pub(super) overwrite: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Rebuild {
+    /// Job files whose accounts are looked at
+    #[arg(value_name = "JOB")]
+    pub(super) jobs: Vec<PathBuf>,
+    /// Set the ledger aside though nothing is wrong with it
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Purge {
+    /// Job file: its accounts
+    #[arg(value_name = "JOB", required_unless_present_any = ["accounts", "older_than"])]
+    pub(super) job: Option<PathBuf>,
+    /// Account, by its name; more than once for several
+    #[arg(long = "account", value_name = "NAME")]
+    pub(super) accounts: Vec<String>,
+    /// Only what has been complete for so many days
+    #[arg(long, value_name = "DAYS")]
+    pub(super) older_than: Option<u32>,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 /// [`Level`], as it is typed.

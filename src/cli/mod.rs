@@ -12,6 +12,7 @@ mod look;
 mod resume;
 mod run;
 mod start;
+mod state;
 mod tell;
 
 pub use exit::Exit;
@@ -75,6 +76,7 @@ async fn carry_out(command: Command, ground: &Ground) -> Result<Exit, Refusal> {
         Command::Resume(arguments) => Box::pin(resume::resume(ground, &arguments)).await,
         Command::Status(arguments) => tell::status(ground, &arguments).await,
         Command::Failed(arguments) => tell::failed(ground, &arguments).await,
+        Command::State(arguments) => Box::pin(state::state(ground, arguments)).await,
         Command::Daemon(arguments) => Box::pin(start::daemon(ground, &arguments)).await,
     }
 }

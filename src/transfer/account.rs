@@ -221,6 +221,8 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     // The job's own stop is told apart from a stop that a failure of this account caused.
     let state = match &ran {
         Ok(()) if end.ending == Ending::Complete => AccountState::Complete { at: SystemTime::now() },
+        // What it did not find is left to be copied.
+        Ok(()) if context.mode.rebuild => AccountState::Interrupted,
         Ok(()) => AccountState::Exceptions { at: SystemTime::now() },
         Err(failure) => match ending(failure) {
             Ending::Stopped => AccountState::Interrupted,

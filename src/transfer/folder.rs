@@ -254,6 +254,12 @@ pub(super) async fn list<E: crate::imap::End>(
 impl Pass<'_> {
     /// Goes over the folder once. None: a further pass is needed to find what a target without UIDPLUS took.
     async fn run(&mut self) -> Result<Option<FolderEnd>, Failure> {
+        let is_look = self.account.mode.rebuild;
+        if is_look && self.pair.existing.as_ref().is_none_or(|folder| !folder.selectable) {
+            let (source, _, _, listing) = self.open_source().await?;
+            self.account.source.keep(source);
+            return Ok(Some(FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() }));
+        }
         let mut both = match self.open().await {
             Err(failure) if failure.kind == Kind::FolderRefused && failure.side == Some(Side::Target) => {
                 return self.refuse_all(failure).await;
@@ -283,6 +289,12 @@ impl Pass<'_> {
             listing: &source_listing,
             append_limit: target.session.capabilities().append_limit(),
         };
+        if is_look && !(uids.is_empty() && plan.flags.add.is_empty() && plan.flags.remove.is_empty()) {
+            // Nothing of the folder is proven: the next run does that, when it has done what is left.
+            self.account.source.keep(source);
+            self.account.target.keep(target);
+            return prove::count(&task).await.map(Some);
+        }
         let source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
         if let Some(source) = source {
@@ -363,7 +375,7 @@ impl Pass<'_> {
     }
 
     async fn subscribe(&self, target: &mut Lease<Target>) -> Result<(), Failure> {
-        if !self.pair.source.subscribed {
+        if !self.pair.source.subscribed || self.account.mode.rebuild {
             return Ok(());
         }
         match target.session.subscribe(self.target_name).await {

@@ -66,6 +66,9 @@ pub struct Mode {
     pub retry: bool,
     /// Messages that were removed from the target are copied again.
     pub restore: bool,
+    /// Finds out by content what the target has and writes that down, and changes nothing there: for a ledger that begins
+    /// anew beside a target that does not.
+    pub rebuild: bool,
 }
 
 /// What all jobs of a process share: the way to hosts, the connections to them, room for bodies on their way.

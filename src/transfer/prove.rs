@@ -204,7 +204,7 @@ async fn read_back(
 }
 
 /// Counts the source's messages by fate, and those on the target by evidence.
-async fn count(task: &Task<'_>) -> Result<FolderEnd, Failure> {
+pub(super) async fn count(task: &Task<'_>) -> Result<FolderEnd, Failure> {
     let mut end = FolderEnd::default();
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {

@@ -8,4 +8,5 @@ mod migrate;
 mod program;
 mod recovery;
 mod servers;
+mod state;
 mod support;

@@ -1,10 +1,12 @@
 //! The ledger as a whole, on real files.
 
+mod damage;
 mod file;
 mod locks;
 mod model;
 mod people;
 mod records;
+mod upkeep;
 
 use super::*;
 use crate::imap::Appended;
