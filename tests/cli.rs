@@ -100,7 +100,7 @@ fn help_teaches_the_first_migration() {
       resume      After a failure: go on with whatever is interrupted, failed or parked
       status      Show where each account stands; works beside a run
       verify      Compare both sides, message by message
-      failed      List the messages that did not arrive, why, and what to do
+      failed      List the messages that are not on the target, why, and what to do
       daemon      Watch a directory of job files and run what appears or changes
       state       Look after what is kept of what has been done: show, back up, rebuild, purge
       exit-codes  List what the exit codes mean
@@ -233,7 +233,8 @@ fn every_command_has_help_with_examples() {
       <JOB>...  Job files
 
     Options:
-          --failed           Try messages again that were refused or unreadable
+          --failed           Only try messages again that were refused, unreadable or missing; new mail
+                             waits for a run without this
           --restore-removed  Copy messages again that their user removed from the target
           --json             Print one JSON object per event
       -h, --help             Print help
@@ -249,7 +250,7 @@ fn every_command_has_help_with_examples() {
     Examples:
       mailhaul run acme.toml
       mailhaul run acme.toml other.toml          one job after the other
-      mailhaul run acme.toml --failed            try messages again that were refused or unreadable
+      mailhaul run acme.toml --failed            try failed messages again, and nothing else
       mailhaul run acme.toml --json > log.jsonl  one JSON object per event
 
     Run it again at any time: what has arrived is not copied again. Ctrl-C stops at the next safe
@@ -335,6 +336,9 @@ fn every_command_has_help_with_examples() {
           --json
               Print a JSON document
 
+          --messages <FILE>
+              Write a JSON object for every source message to this file, one a line
+
       -h, --help
               Print help (see a summary with '-h')
 
@@ -360,11 +364,14 @@ fn every_command_has_help_with_examples() {
       mailhaul verify acme.toml                              sizes, flags and dates of all messages
       mailhaul verify acme.toml --level bytes                every byte; reads both mailboxes whole
       mailhaul verify acme.toml --level bytes --sample 1%    the bytes of one message in a hundred
+      mailhaul verify acme.toml --messages acme.jsonl        a JSON object for every source message too
 
-    Reads only. Exit code 3 means that something is missing or differs; it is listed.
+    Reads only. Exit code 0: complete. 3: complete but for losses that are explained: refused,
+    unreadable, removed by their user, or listed by a run. 6: something is missing or differs that
+    nothing explains. Whatever is not simply complete is listed.
     "#);
     insta::assert_snapshot!(help("failed"), @r#"
-    List the messages that did not arrive, why, and what to do
+    List the messages that are not on the target, why, and what to do
 
     Usage: mailhaul failed [OPTIONS] <JOB>
 
@@ -372,8 +379,9 @@ fn every_command_has_help_with_examples() {
       <JOB>  Job file
 
     Options:
-          --json  Print JSON
-      -h, --help  Print help
+          --json          Print JSON
+          --export <DIR>  Save the messages as files in this directory, with a manifest
+      -h, --help          Print help
 
     Options of every command:
           --state <DIR>         Directory where it is kept what has been done; default: the platform's
@@ -386,8 +394,14 @@ fn every_command_has_help_with_examples() {
     Examples:
       mailhaul failed acme.toml
       mailhaul failed acme.toml --json | jq -r .subject
+      mailhaul failed acme.toml --export lost    save each as a file, with a manifest
 
-    With --json, one object per line: what = "failed" did not arrive, what = "changed" arrived and
+    --export signs in to the source alone and reads each message: byte for byte as the source gives it,
+    <number>.eml in DIR, and manifest.jsonl with a line for each, also for those the source does not
+    give
+    (exit code 3). Files that are there are left alone.
+
+    With --json, one object per line: what = "failed" is not there, what = "changed" arrived and
     lost something.
 
     To try them again: mailhaul run acme.toml --failed

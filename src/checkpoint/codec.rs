@@ -59,6 +59,10 @@ pub(super) fn uid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uid> {
     Uid::new(row.get(column)?).ok_or_else(|| strange(column, "a UID is never 0"))
 }
 
+pub(super) fn validity(row: &Row<'_>, column: usize) -> rusqlite::Result<UidValidity> {
+    UidValidity::new(row.get(column)?).ok_or_else(|| strange(column, "a UIDVALIDITY is never 0"))
+}
+
 /// Reads a UIDVALIDITY and the UID in the column after it.
 pub(super) fn place(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<(UidValidity, Uid)>> {
     let (validity, uid): (Option<u32>, Option<u32>) = (row.get(column)?, row.get(column + 1)?);

@@ -22,8 +22,8 @@ mod lock;
 mod people;
 mod records;
 mod schema;
-mod suspects;
 mod sums;
+mod suspects;
 mod upkeep;
 mod writer;
 

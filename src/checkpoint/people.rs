@@ -5,7 +5,7 @@
 use super::accounts::{AccountId, AccountKey, AccountState, FolderId, JobReference, account_key};
 use super::error::{Fault, LedgerError};
 use super::{Ledger, codec, lock};
-use crate::mail::{Digest, Evidence, Fate, FolderPath, Stage, Uid, WireName};
+use crate::mail::{Digest, Evidence, Fate, FolderPath, Stage, Uid, UidValidity, WireName};
 use rusqlite::{Connection, Params, Row, params};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -106,6 +106,8 @@ pub struct TroubleNote {
     pub folder: FolderId,
     /// The folder's path at the source.
     pub path: FolderPath,
+    /// The source's UIDVALIDITY.
+    pub validity: UidValidity,
     /// The message.
     pub source_uid: Uid,
     /// What became of it; Intended where it is being tried again.
@@ -218,7 +220,7 @@ impl Ledger {
         limit: usize,
     ) -> Result<Vec<TroubleNote>, LedgerError> {
         const SQL: &str = "SELECT t.id, t.folder, f.path, t.uid, r.stage, t.kind, t.words, t.subject, t.date_header,
-                t.size, t.at
+                t.size, t.at, t.validity
             FROM troubles AS t
             JOIN folders AS f ON f.id = t.folder AND f.validity = t.validity
             JOIN records AS r ON r.folder = t.folder AND r.validity = t.validity AND r.uid = t.uid
@@ -233,6 +235,63 @@ impl Ledger {
             JOIN folders AS f ON f.id = l.folder AND f.validity = l.validity
             WHERE f.account = ?1 AND f.current = 1 AND l.id > ?2 ORDER BY l.id LIMIT ?3";
         self.window(SQL, account, after, limit, loss).await
+    }
+
+    /// Gives why messages of a folder did not arrive, from one source UID to another: the server's words for each.
+    pub async fn words(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        (first, last): (Uid, Uid),
+    ) -> Result<BTreeMap<Uid, String>, LedgerError> {
+        const SQL: &str =
+            "SELECT uid, words FROM troubles WHERE folder = ?1 AND validity = ?2 AND uid BETWEEN ?3 AND ?4";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let bounds = params![folder.0, validity.value(), first.value(), last.value()];
+            let rows = select.query_map(bounds, |row| Ok((codec::uid(row, 0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Gives what messages of a folder lost, from one source UID to another.
+    pub async fn lost(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        (first, last): (Uid, Uid),
+    ) -> Result<Vec<Loss>, LedgerError> {
+        const SQL: &str = "SELECT l.id, f.path, l.uid, l.kind, l.text
+            FROM losses AS l JOIN folders AS f ON f.id = l.folder
+            WHERE l.folder = ?1 AND l.validity = ?2 AND l.uid BETWEEN ?3 AND ?4 ORDER BY l.uid";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let rows = select.query_map(params![folder.0, validity.value(), first.value(), last.value()], loss)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Gives at most `limit` messages of a folder that did not arrive and of which nobody knows what they are called, those
+    /// after a UID.
+    pub async fn nameless(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        after: Option<Uid>,
+        limit: usize,
+    ) -> Result<Vec<Uid>, LedgerError> {
+        const SQL: &str = "SELECT uid FROM troubles
+            WHERE folder = ?1 AND validity = ?2 AND uid > ?3 AND subject = '' AND date_header = ''
+            ORDER BY uid LIMIT ?4";
+        let (after, limit) = (after.map_or(0, Uid::value), i64::try_from(limit).unwrap_or(i64::MAX));
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let rows = select.query_map(params![folder.0, validity.value(), after, limit], |row| codec::uid(row, 0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
     }
 
     async fn window<T: Send + 'static>(
@@ -336,6 +395,7 @@ fn trouble(row: &Row<'_>) -> rusqlite::Result<TroubleNote> {
         date_header: row.get(8)?,
         size: codec::size(row, 9)?,
         at: codec::time(row.get(10)?),
+        validity: codec::validity(row, 11)?,
     })
 }
 

@@ -291,6 +291,32 @@ impl Ledger {
         .await
     }
 
+    /// Notes what messages that did not arrive are called: subject, Date field, and their bytes where those are not known
+    /// yet. Durable when it returns.
+    pub async fn name_troubles(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        named: Vec<(Uid, String, String, u64)>,
+    ) -> Result<(), LedgerError> {
+        const SQL: &str =
+            "UPDATE troubles SET subject = ?4, date_header = ?5, size = CASE WHEN size = 0 THEN ?6 ELSE size END
+             WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
+        if named.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            let mut update = connection.prepare_cached(SQL)?;
+            for (uid, subject, date, size) in named {
+                let (subject, date, size) = (cut(&subject), cut(&date), codec::of_size(size));
+                update.execute(params![folder.0, validity.value(), uid.value(), subject, date, size])?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
     /// Gives at most `limit` records from a UID on, in UID order.
     pub async fn records(
         &self,

@@ -87,7 +87,7 @@ Both sides are listed and compared with what has been done already. Nothing is w
 Examples:
   mailhaul run acme.toml
   mailhaul run acme.toml other.toml          one job after the other
-  mailhaul run acme.toml --failed            try messages again that were refused or unreadable
+  mailhaul run acme.toml --failed            try failed messages again, and nothing else
   mailhaul run acme.toml --json > log.jsonl  one JSON object per event
 
 Run it again at any time: what has arrived is not copied again. Ctrl-C stops at the next safe
@@ -116,20 +116,28 @@ Examples:
   mailhaul verify acme.toml                              sizes, flags and dates of all messages
   mailhaul verify acme.toml --level bytes                every byte; reads both mailboxes whole
   mailhaul verify acme.toml --level bytes --sample 1%    the bytes of one message in a hundred
+  mailhaul verify acme.toml --messages acme.jsonl        a JSON object for every source message too
 
-Reads only. Exit code 3 means that something is missing or differs; it is listed.")]
+Reads only. Exit code 0: complete. 3: complete but for losses that are explained: refused,
+unreadable, removed by their user, or listed by a run. 6: something is missing or differs that
+nothing explains. Whatever is not simply complete is listed.")]
     Verify(Verify),
-    /// List the messages that did not arrive, why, and what to do
+    /// List the messages that are not on the target, why, and what to do
     #[command(after_help = "\
 Examples:
   mailhaul failed acme.toml
   mailhaul failed acme.toml --json | jq -r .subject
+  mailhaul failed acme.toml --export lost    save each as a file, with a manifest
 
-With --json, one object per line: what = \"failed\" did not arrive, what = \"changed\" arrived and
+--export signs in to the source alone and reads each message: byte for byte as the source gives it,
+<number>.eml in DIR, and manifest.jsonl with a line for each, also for those the source does not give
+(exit code 3). Files that are there are left alone.
+
+With --json, one object per line: what = \"failed\" is not there, what = \"changed\" arrived and
 lost something.
 
 To try them again: mailhaul run acme.toml --failed")]
-    Failed(OneJob),
+    Failed(Failed),
     /// Watch a directory of job files and run what appears or changes
     #[command(after_help = "\
 Examples:
@@ -183,11 +191,24 @@ pub(super) struct OneJob {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Failed {
+    /// Job file
+    #[arg(value_name = "JOB")]
+    pub(super) job: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Save the messages as files in this directory, with a manifest
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub(super) export: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct Run {
     /// Job files
     #[arg(required = true, value_name = "JOB")]
     pub(super) jobs: Vec<PathBuf>,
-    /// Try messages again that were refused or unreadable
+    /// Only try messages again that were refused, unreadable or missing; new mail waits for a run without this
     #[arg(long)]
     pub(super) failed: bool,
     /// Copy messages again that their user removed from the target
@@ -222,6 +243,9 @@ pub(super) struct Verify {
     /// Print a JSON document
     #[arg(long)]
     pub(super) json: bool,
+    /// Write a JSON object for every source message to this file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) messages: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -21,6 +21,8 @@ pub enum Exit {
     Stopped = 4,
     /// A server asks to wait for longer than this run does.
     Parked = 5,
+    /// Verified, and something is missing or differs that nothing explains.
+    Incomplete = 6,
     /// A sign-in was refused.
     SignInRefused = 10,
     /// A host's name has no address.
@@ -65,13 +67,14 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, ascending.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Complete,
         Self::Internal,
         Self::Unusable,
         Self::Exceptions,
         Self::Stopped,
         Self::Parked,
+        Self::Incomplete,
         Self::SignInRefused,
         Self::HostUnknown,
         Self::Unreachable,
@@ -110,6 +113,7 @@ impl Exit {
             Self::Exceptions => "done but for messages or folders that are listed",
             Self::Stopped => "stopped by a signal; mailhaul resume goes on",
             Self::Parked => "a server asks to wait for longer than this run does; mailhaul resume goes on",
+            Self::Incomplete => "verified: something is missing or differs that nothing explains; it is listed",
             Self::SignInRefused => "a sign-in was refused",
             Self::HostUnknown => "a host's name has no address",
             Self::Unreachable => "a connection was refused, or no way leads to the host",
@@ -191,8 +195,16 @@ impl Exit {
     #[must_use]
     pub fn of_verdict(verdict: &AccountVerdict) -> Self {
         match Self::of_failures(&verdict.failures) {
-            Self::Complete if !verdict.is_good() => Self::Exceptions,
+            Self::Complete => Self::of_verified(verdict.ending()),
             exit => exit,
+        }
+    }
+
+    fn of_verified(ending: Ending) -> Self {
+        match ending {
+            Ending::Complete => Self::Complete,
+            Ending::Exceptions => Self::Exceptions,
+            Ending::Stopped | Ending::Parked | Ending::Failed => Self::Incomplete,
         }
     }
 
@@ -200,7 +212,8 @@ impl Exit {
         Self::together(failures.iter().map(|failure| Self::of_kind(failure.kind)))
     }
 
-    /// Gives the code of several accounts together: failed beats parked beats stopped beats exceptions.
+    /// Gives the code of several accounts together: failed beats parked beats stopped beats
+    /// incomplete beats exceptions.
     #[must_use]
     pub fn together(exits: impl IntoIterator<Item = Self>) -> Self {
         let all: BTreeSet<Self> = exits.into_iter().collect();
@@ -208,7 +221,7 @@ impl Exit {
         match (failed.next(), failed.next()) {
             (Some(_), Some(_)) => Self::Mixed,
             (Some(exit), None) => *exit,
-            (None, _) => [Self::Unusable, Self::Parked, Self::Stopped, Self::Exceptions]
+            (None, _) => [Self::Unusable, Self::Parked, Self::Stopped, Self::Incomplete, Self::Exceptions]
                 .into_iter()
                 .find(|exit| all.contains(exit))
                 .unwrap_or(Self::Complete),
@@ -217,7 +230,9 @@ impl Exit {
 
     fn is_failure(self) -> bool {
         match self {
-            Self::Complete | Self::Unusable | Self::Exceptions | Self::Stopped | Self::Parked => false,
+            Self::Complete | Self::Unusable | Self::Exceptions | Self::Stopped | Self::Parked | Self::Incomplete => {
+                false
+            }
             Self::Internal => true,
             _ => self >= Self::SignInRefused,
         }
@@ -250,6 +265,7 @@ mod tests {
          3  done but for messages or folders that are listed
          4  stopped by a signal; mailhaul resume goes on
          5  a server asks to wait for longer than this run does; mailhaul resume goes on
+         6  verified: something is missing or differs that nothing explains; it is listed
         10  a sign-in was refused
         11  a host's name has no address
         12  a connection was refused, or no way leads to the host
@@ -315,6 +331,7 @@ mod tests {
         };
         check(&[], Exit::Complete);
         check(&[Exit::Complete, Exit::Exceptions], Exit::Exceptions);
+        check(&[Exit::Incomplete, Exit::Exceptions], Exit::Incomplete);
         check(&[Exit::Stopped, Exit::Exceptions], Exit::Stopped);
         check(&[Exit::Stopped, Exit::Parked, Exit::Exceptions], Exit::Parked);
         check(&[Exit::Parked, Exit::Silent, Exit::Stopped], Exit::Silent);
@@ -348,13 +365,8 @@ mod tests {
         ] {
             assert_eq!(Exit::of_end(&end(ending, kind)).code(), code, "{ending:?} {kind:?}");
         }
-        let verdict = |kinds: &[Kind], missing: &[u32]| AccountVerdict {
-            account: "a".into(),
-            folders: vec![crate::transfer::FolderVerdict { missing: missing.to_vec(), ..Default::default() }],
-            failures: kinds.iter().map(|kind| Failure::new(Side::Target, *kind, "x")).collect(),
-        };
-        assert_eq!(Exit::of_verdict(&verdict(&[], &[])), Exit::Complete);
-        assert_eq!(Exit::of_verdict(&verdict(&[], &[1])), Exit::Exceptions);
-        assert_eq!(Exit::of_verdict(&verdict(&[Kind::Lost], &[1])), Exit::Lost);
+        for (ending, code) in [(Ending::Complete, 0), (Ending::Exceptions, 3), (Ending::Failed, 6)] {
+            assert_eq!(Exit::of_verified(ending).code(), code, "{ending:?}");
+        }
     }
 }

@@ -10,8 +10,11 @@ use crate::config::Job;
 use crate::report::{self, Reporter};
 use crate::transfer::{self, Context, Events, Mode};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 /// One job's answer, for programs.
@@ -76,14 +79,39 @@ pub(super) async fn verify(ground: &Ground, arguments: &Verify) -> Result<Exit, 
     let _signals = ground.heed_signals();
     let name = job.name.clone();
     let (level, sample) = (arguments.level.into(), arguments.sample.unwrap_or(1.0));
+    // Opened before anything is connected to: hours later is late for a typing error.
+    let file = arguments.messages.as_deref().map(create).transpose()?;
     let place = Place::knowing(ground)?;
-    let verdicts = place.look(job, ground, |context| transfer::verify(context, level, sample)).await?;
+    let verdicts = match file {
+        None => place.look(job, ground, |context| transfer::verify(context, level, sample)).await?,
+        Some(file) => {
+            let (sender, told) = mpsc::channel(MESSAGES_WAITING_MAX);
+            let looked = place.look(job, ground, |context| transfer::verify_telling(context, level, sample, sender));
+            let (verdicts, written) = tokio::join!(looked, report::messages(told, BufWriter::new(file)));
+            written?;
+            verdicts?
+        }
+    };
     place.close().await?;
     tell::print(&match arguments.json {
         true => Answer::document((&name, &path), &verdicts),
         false => report::verdicts(&verdicts, level, ground.paint()),
     })?;
     Ok(Exit::together(verdicts.iter().map(Exit::of_verdict)))
+}
+
+/// Messages that wait to be written.
+const MESSAGES_WAITING_MAX: usize = 256;
+
+/// Makes a file that only its owner reads: it holds what servers say of mail.
+fn create(path: &Path) -> Result<File, Refusal> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| {
+        Refusal::new(Exit::Unusable, format!("failed to write {}: {error}\n  hint: name another file", path.display()))
+    })
 }
 
 /// Where looking is done.

@@ -11,6 +11,7 @@ mod log;
 mod look;
 mod resume;
 mod run;
+mod save;
 mod start;
 mod state;
 mod tell;
@@ -75,7 +76,10 @@ async fn carry_out(command: Command, ground: &Ground) -> Result<Exit, Refusal> {
         Command::Run(arguments) => Box::pin(run::run(ground, &arguments)).await,
         Command::Resume(arguments) => Box::pin(resume::resume(ground, &arguments)).await,
         Command::Status(arguments) => tell::status(ground, &arguments).await,
-        Command::Failed(arguments) => tell::failed(ground, &arguments).await,
+        Command::Failed(arguments) => match &arguments.export {
+            Some(directory) => Box::pin(save::export(ground, &arguments.job, directory)).await,
+            None => tell::failed(ground, &arguments).await,
+        },
         Command::State(arguments) => Box::pin(state::state(ground, arguments)).await,
         Command::Daemon(arguments) => Box::pin(start::daemon(ground, &arguments)).await,
     }

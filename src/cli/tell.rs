@@ -1,6 +1,6 @@
 //! What commands say: results, errors, and what the ledger knows.
 
-use super::arguments::{OneJob, Resume};
+use super::arguments::{Failed, Resume};
 use super::exit::Exit;
 use super::ground::{Ground, shell};
 use super::jobs::accounts_of;
@@ -90,7 +90,7 @@ pub(super) async fn status(ground: &Ground, arguments: &Resume) -> Result<Exit, 
 }
 
 /// `mailhaul failed`.
-pub(super) async fn failed(ground: &Ground, arguments: &OneJob) -> Result<Exit, Refusal> {
+pub(super) async fn failed(ground: &Ground, arguments: &Failed) -> Result<Exit, Refusal> {
     let Some(ledger) = ground.ledger_to_read()? else {
         let found = accounts_of(&arguments.job, Vec::new());
         return found.and_then(|_| nothing_failed(arguments, "nothing has been run yet\n"));
@@ -107,14 +107,15 @@ pub(super) async fn failed(ground: &Ground, arguments: &OneJob) -> Result<Exit, 
     let number = report::failed(&ledger, &accounts, &mut out).await?;
     if number > 0 {
         let retry = ground.command(&format!("run {} --failed", shell(&arguments.job)));
-        print(&format!("to try them again:\n  {retry}\n"))?;
+        let save = ground.command(&format!("failed {} --export DIR", shell(&arguments.job)));
+        print(&format!("to try them again:\n  {retry}\nto save them as files:\n  {save}\n"))?;
     } else {
         print("no message has failed\n")?;
     }
     Ok(Exit::Complete)
 }
 
-fn nothing_failed(arguments: &OneJob, text: &str) -> Result<Exit, Refusal> {
+fn nothing_failed(arguments: &Failed, text: &str) -> Result<Exit, Refusal> {
     print(if arguments.json { "" } else { text }).map(|()| Exit::Complete)
 }
 

@@ -197,7 +197,7 @@ fn header_end(bytes: &[u8], start: bool) -> Option<usize> {
 }
 
 /// Gives a field's first line, for people; empty where there is none.
-fn field(header: &[u8], name: &[u8]) -> String {
+pub(super) fn field(header: &[u8], name: &[u8]) -> String {
     let line = header.split(|byte| *byte == b'\n').find(|line| {
         line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
             && line.get(name.len()) == Some(&b':')
@@ -262,11 +262,31 @@ impl Body {
         let (mut at, mut piece) = (0, Vec::new());
         while at < length.min(self.length) {
             self.read(at, &mut piece).await?;
+            if piece.is_empty() {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
             let rest = usize::try_from(length - at).unwrap_or(usize::MAX);
             sha.update(&piece[..piece.len().min(rest)]);
             at += piece.len() as u64;
         }
         Ok(Digest(sha.finalize().into()))
+    }
+
+    /// Writes the bytes to a file, as the server gave them.
+    ///
+    /// # Errors
+    /// What hinders reading or writing; the file may hold a part then.
+    pub async fn save(&mut self, file: &mut File) -> std::io::Result<()> {
+        let (mut at, mut piece) = (0, Vec::new());
+        while at < self.length {
+            self.read(at, &mut piece).await?;
+            if piece.is_empty() {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_all(&piece).await?;
+            at += piece.len() as u64;
+        }
+        file.flush().await
     }
 
     /// Gives the bytes piece by piece: all at once from memory, in `CHUNK` pieces from a file.

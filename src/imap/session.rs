@@ -2,6 +2,7 @@
 //!
 //! Invariant: `Session<Source>` has no method that changes anything on the server; that is so by type.
 
+use super::body::field;
 use super::connection::{Capabilities, Connection, Part, numbered, numeric_code, pairs, untagged};
 use super::error::{ImapError, Refusal};
 use super::folders::Namespace;
@@ -363,6 +364,28 @@ impl<E: End> Session<E> {
         whole.await?;
         found.sort_unstable_by_key(|(uid, _)| *uid);
         found.dedup_by_key(|(uid, _)| *uid);
+        Ok(found)
+    }
+
+    /// Fetches what people know some messages of the open folder by: Subject and Date field, made harmless; either may be
+    /// empty. A message the server does not answer for is not among them.
+    ///
+    /// # Errors
+    /// A refusal, a broken connection.
+    pub async fn subjects(&mut self, uids: &[Uid]) -> Result<Vec<(Uid, String, String)>, ImapError> {
+        let commands = uids.chunks(UIDS_PER_COMMAND).flat_map(uid_sets);
+        let commands =
+            commands.map(|set| format!("UID FETCH {set} (UID BODY.PEEK[HEADER.FIELDS (SUBJECT DATE)])")).collect();
+        let mut found = Vec::new();
+        let whole = self.pipeline("read subjects", commands, |response| {
+            if let Some(seen) = parse_fetch(response)
+                && let (Some(uid), Some(header)) = (seen.uid, seen.header)
+                && uids.binary_search(&uid).is_ok()
+            {
+                found.push((uid, field(&header, b"subject"), field(&header, b"date")));
+            }
+        });
+        whole.await?;
         Ok(found)
     }
 

@@ -92,6 +92,9 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// No flag at all.
+    pub const NONE: Self = Self { system: 0, keywords: BTreeSet::new(), unsendable: BTreeSet::new() };
+
     /// Collects flags as a server wrote them.
     pub fn from_wire<'a>(flags: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut all = Self::default();

@@ -4,7 +4,8 @@ use super::matching::{Claim, Need};
 use crate::mail::{Fate, Flags, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
 use std::collections::BTreeMap;
 
-/// What joining came to. Every source message is in exactly one of `settled`, `removed`, `needs`, `fresh`.
+/// What joining came to. Every source message is in exactly one of `settled`, `removed`, `needs`, `fresh`; where only failed
+/// messages are tried again, others may be in none.
 #[derive(Debug, Clone, Default)]
 pub struct FolderPlan {
     /// Nothing to copy: how many by fate.
@@ -88,6 +89,8 @@ pub struct Sorter<'a> {
     target_validity: Option<UidValidity>,
     /// Refused and unreadable messages are tried again.
     retry: bool,
+    /// And nothing else is copied or changed.
+    only_retry: bool,
     /// Messages that their user removed from the target are copied again.
     restore: bool,
     /// `\Deleted` is carried over.
@@ -102,13 +105,30 @@ impl<'a> Sorter<'a> {
     #[must_use]
     pub fn new(source: &'a Listing, target: &'a Listing, target_validity: Option<UidValidity>) -> Self {
         let plan = FolderPlan::default();
-        Self { source, target, target_validity, retry: false, restore: false, deleted: false, plan, at: 0 }
+        Self {
+            source,
+            target,
+            target_validity,
+            retry: false,
+            only_retry: false,
+            restore: false,
+            deleted: false,
+            plan,
+            at: 0,
+        }
     }
 
     /// Tries what was refused or unreadable again.
     #[must_use]
     pub fn retrying(mut self, retry: bool) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// Leaves everything else as it is: new mail stays where it is, flags too.
+    #[must_use]
+    pub fn only_retrying(mut self, only: bool) -> Self {
+        self.only_retry = only;
         self
     }
 
@@ -131,7 +151,7 @@ impl<'a> Sorter<'a> {
         for record in window {
             let uids = self.source.uids();
             while self.at < uids.len() && uids[self.at] < record.source_uid {
-                self.plan.fresh.push(uids[self.at]);
+                self.fresh(uids[self.at]);
                 self.at += 1;
             }
             let listed = uids.get(self.at) == Some(&record.source_uid);
@@ -145,7 +165,7 @@ impl<'a> Sorter<'a> {
     /// Ends: what has no record is fresh.
     #[must_use]
     pub fn finish(mut self) -> FolderPlan {
-        self.plan.fresh.extend(&self.source.uids()[self.at..]);
+        self.source.uids()[self.at..].iter().for_each(|uid| self.fresh(*uid));
         self.plan.paired.sort_unstable();
         self.plan
     }
@@ -162,19 +182,18 @@ impl<'a> Sorter<'a> {
             }
             (Stage::Intended, _) => self.look_for(record, Claim::Intended, listed),
             _ if !listed => {}
-            (Stage::Settled(fate @ (Fate::Refused | Fate::Unreadable | Fate::Excluded | Fate::Missing)), _) => {
-                match self.retry {
-                    true => self.plan.fresh.push(uid),
-                    false => *self.plan.settled.entry(fate).or_default() += 1,
-                }
-            }
+            (Stage::Settled(Fate::Excluded), _) => *self.plan.settled.entry(Fate::Excluded).or_default() += 1,
+            (Stage::Settled(fate @ (Fate::Refused | Fate::Unreadable | Fate::Missing)), _) => match self.retry {
+                true => self.plan.fresh.push(uid),
+                false => *self.plan.settled.entry(fate).or_default() += 1,
+            },
             (Stage::Settled(Fate::Removed), Some(target)) if self.target.get(target).is_some() => {
                 self.paired(record, Fate::Copied, target, listed);
             }
             (Stage::Settled(Fate::Removed), _) => self.removed(uid),
             // Known only under a UIDVALIDITY that is no more: looked for by content.
             (Stage::Settled(Fate::Copied | Fate::Adopted), _) => self.stale(uid),
-            (Stage::Settled(Fate::Gone), _) => self.plan.fresh.push(uid),
+            (Stage::Settled(Fate::Gone), _) => self.fresh(uid),
         }
     }
 
@@ -190,7 +209,7 @@ impl<'a> Sorter<'a> {
         *self.plan.settled.entry(fate).or_default() += 1;
         let wanted =
             if self.deleted { source.flags.clone() } else { source.flags.clone().without_system(SystemFlag::Deleted) };
-        if wanted.same(&record.flags) {
+        if self.only_retry || wanted.same(&record.flags) {
             return;
         }
         let merge = merge_flags(&record.flags, &wanted, entry.flags);
@@ -203,14 +222,21 @@ impl<'a> Sorter<'a> {
         self.plan.flags.rebase.push((record.source_uid, wanted));
     }
 
+    fn fresh(&mut self, uid: Uid) {
+        if !self.only_retry {
+            self.plan.fresh.push(uid);
+        }
+    }
+
     fn stale(&mut self, uid: Uid) {
         self.plan.stale.push(uid);
-        self.plan.fresh.push(uid);
+        self.fresh(uid);
     }
 
     fn removed(&mut self, uid: Uid) {
         if self.restore {
-            self.stale(uid);
+            self.plan.stale.push(uid);
+            self.plan.fresh.push(uid);
         } else {
             self.plan.removed.push(uid);
             *self.plan.settled.entry(Fate::Removed).or_default() += 1;
@@ -324,6 +350,26 @@ mod tests {
             let mut sorter = Sorter::new(&source, &target, None).retrying(retry);
             sorter.records(&records);
             assert_eq!(sorter.finish().fresh.len(), fresh);
+        }
+    }
+
+    #[test]
+    fn where_only_failed_messages_are_tried_again_nothing_else_is() {
+        let records = [
+            record(1, Stage::Settled(Fate::Refused), None),
+            record(2, COPIED, Some((1, 2))),
+            record(3, COPIED, Some((9, 3))),
+            record(4, Stage::Settled(Fate::Unreadable), None),
+            record(5, Stage::Settled(Fate::Excluded), None),
+            record(6, Stage::Settled(Fate::Missing), None),
+        ];
+        let source = listing(&[(1, ""), (2, "\\Seen a"), (3, ""), (4, ""), (5, ""), (6, ""), (7, "")]);
+        let target = listing(&[(2, "\\Seen")]);
+        for (only, fresh, flags) in [(true, vec![1, 4, 6], 0), (false, vec![1, 3, 4, 6, 7], 1)] {
+            let mut sorter = Sorter::new(&source, &target, Some(epoch(1))).retrying(true).only_retrying(only);
+            sorter.records(&records);
+            let plan = sorter.finish();
+            assert_eq!((numbers(&plan.fresh), plan.flags.rebase.len()), (fresh, flags));
         }
     }
 

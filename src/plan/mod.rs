@@ -3,12 +3,14 @@
 //! Secret: what is right to do. Pure: no async, clock, disk, chance or logging; it knows neither the wire nor the ledger.
 //! What it cannot decide from what it was given it asks for ([`Questions`]), and is called again with the answers.
 
+mod audit;
 mod folders;
 mod glob;
 mod matching;
 mod messages;
 mod verdict;
 
+pub use audit::{Absence, Compared, Flaw, Listed, Place, Standing, Sums, compare, fate, is_mass_removal, standing};
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
 pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions, same_instant};

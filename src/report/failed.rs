@@ -1,9 +1,11 @@
-//! The messages that did not arrive, and what others lost on the way: read from the ledger page by page.
+//! The messages that are not on the target, and what others lost on the way: read from the ledger page by page.
 
+use super::advice::{Advice, advice};
 use super::json;
 use super::words::{bytes, clean, counted, fate, quoted, stamp};
 use crate::checkpoint::{AccountSummary, Ledger, LedgerError, Loss, LossKind, TroubleNote};
 use crate::mail::{Fate, Stage};
+use crate::transfer::Exported;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -37,7 +39,7 @@ pub async fn failed(ledger: &Ledger, accounts: &[AccountSummary], out: &mut (dyn
         while let Some(page) = pages.troubles(ledger, account).await? {
             for note in &page {
                 if told == 0 {
-                    writeln!(out, "{name}: did not arrive:")?;
+                    writeln!(out, "{name}: not on the target:")?;
                 }
                 told += 1;
                 write_trouble(out, note)?;
@@ -81,6 +83,50 @@ pub async fn failed_json(
     Ok(all)
 }
 
+/// Gives what is to be known of a message that was, or could not be, saved as a file: a line of a manifest.
+#[must_use]
+pub fn manifest_line(exported: &Exported) -> String {
+    let note = &exported.note;
+    let (sha256, size) = match &exported.file {
+        Ok(file) => (Some(file.digest.to_string()), file.size),
+        Err(_) => (None, note.size),
+    };
+    let Advice { likely: cause, to_do: advice } = advice(&note.kind, &note.words);
+    json::line(&Manifest {
+        account: &exported.account,
+        folder: note.path.to_string(),
+        uid: note.source_uid.value(),
+        uidvalidity: note.validity.value(),
+        subject: &note.subject,
+        date: &note.date_header,
+        size,
+        sha256,
+        words: &note.words,
+        cause,
+        advice,
+        file: exported.file.as_ref().ok().map(|file| file.name.as_str()),
+        reason: exported.file.as_ref().err().map(String::as_str),
+    })
+}
+
+#[derive(Serialize)]
+struct Manifest<'a> {
+    account: &'a str,
+    folder: String,
+    uid: u32,
+    uidvalidity: u32,
+    subject: &'a str,
+    date: &'a str,
+    size: u64,
+    sha256: Option<String>,
+    words: &'a str,
+    cause: &'a str,
+    advice: &'a str,
+    file: Option<&'a str>,
+    /// Why there is no file.
+    reason: Option<&'a str>,
+}
+
 /// Where reading goes on.
 #[derive(Default)]
 struct Pages {
@@ -111,13 +157,16 @@ fn write_trouble(out: &mut (dyn Write + Send), note: &TroubleNote) -> io::Result
         Stage::Intended => "being tried again",
         Stage::Settled(what) => fate(what),
     };
-    let mut about = vec![bytes(note.size)];
-    if !note.date_header.is_empty() {
-        about.push(clean(&note.date_header));
-    }
-    let subject = if note.subject.is_empty() { "no subject".to_owned() } else { quoted(&note.subject) };
+    let size = if note.size == 0 { "size unknown".to_owned() } else { bytes(note.size) };
+    let date = if note.date_header.is_empty() { "date unknown".to_owned() } else { clean(&note.date_header) };
+    let subject = match (note.subject.is_empty(), note.date_header.is_empty()) {
+        (false, _) => quoted(&note.subject),
+        (true, false) => "no subject".to_owned(),
+        // A header was never seen.
+        (true, true) => "subject unknown".to_owned(),
+    };
     writeln!(out, "  {} uid {}: {what}", quoted(&note.path.to_string()), note.source_uid)?;
-    writeln!(out, "    {subject} ({})", about.join(", "))?;
+    writeln!(out, "    {subject} ({size}, {date})")?;
     writeln!(out, "    words: {}", clean(&note.words))?;
     writeln!(out, "    likely: {likely}")?;
     writeln!(out, "    to do: {to_do}")
@@ -168,53 +217,13 @@ fn lost(kind: LossKind) -> &'static str {
     }
 }
 
-/// What is probably behind a message that did not arrive, and what can be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-struct Advice {
-    likely: &'static str,
-    to_do: &'static str,
-}
-
-/// Judges by the kind, and by the server's words only for a guess that is called one.
-fn advice(kind: &str, words: &str) -> Advice {
-    const TRIES: &str = "try it again; if the words stay the same, save the message as a file and hand it over";
-    let advice = |likely, to_do| Advice { likely, to_do };
-    let words = words.to_lowercase();
-    let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
-    match kind {
-        "message-unreadable" => advice(
-            "the source has lost its body, or cannot read it",
-            "try it again; look at it in the old mail program, and ask the old provider to repair the mailbox",
-        ),
-        "missing" => advice(
-            "the target files or drops it by itself: spam, a duplicate, a rule of the mailbox",
-            "look for it in the target's other folders; switch such rules off, then try it again",
-        ),
-        "folder-refused" | "command-refused" => advice(
-            "the target does not take its folder",
-            "give the folder another name under [folders] in the job file: rename = { \"Old\" = \"New\" }",
-        ),
-        "mailbox-full" => advice("the target mailbox is full", "make room there, then try it again"),
-        _ if says(&["too large", "too big", "toobig", "too long", "maximum", "size", "limit"]) => advice(
-            "it is larger than the target takes",
-            "raise the target's limit for one message and try it again, or save it as a file and hand it over",
-        ),
-        _ if says(&["virus", "malware", "spam", "policy", "content rejected"]) => {
-            advice("a filter of the target stopped it", "let the filter pass it, then try it again")
-        }
-        _ if says(&["nul", "8bit", "8-bit", "bare", "newline", "line feed", "header", "invalid message", "parse"]) => {
-            advice("its bytes break a rule that this target insists on", TRIES)
-        }
-        _ => advice("not known beyond the server's words", TRIES),
-    }
-}
-
 #[derive(Serialize)]
 struct Failed<'a> {
     account: &'a str,
     what: &'static str,
     folder: String,
     uid: u32,
+    uidvalidity: u32,
     /// None: it is being tried again.
     fate: Option<Fate>,
     kind: &'a str,
@@ -234,6 +243,7 @@ impl<'a> Failed<'a> {
             what: "failed",
             folder: note.path.to_string(),
             uid: note.source_uid.value(),
+            uidvalidity: note.validity.value(),
             fate: match note.stage {
                 Stage::Intended => None,
                 Stage::Settled(fate) => Some(fate),
@@ -322,17 +332,17 @@ mod tests {
         let mut out = Vec::new();
         assert_eq!(failed(&ledger, &accounts, &mut out).await.unwrap(), 2);
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
-        info: did not arrive:
+        info: not on the target:
           "INBOX" uid 17: refused by the target
             "Grüße �[31m" (40.0 MiB, Mon, 1 Jan 2024 00:00:00 +0000)
             words: NO [LIMIT] message too large
             likely: it is larger than the target takes
-            to do: raise the target's limit for one message and try it again, or save it as a file and hand it over
+            to do: raise the target's limit for one message and try it again; else save it as a file (failed JOB --export DIR)
           "INBOX" uid 18: unreadable at the source
-            no subject (40.0 MiB)
+            subject unknown (40.0 MiB, date unknown)
             words: NO cannot be fetched
-            likely: the source has lost its body, or cannot read it
-            to do: try it again; look at it in the old mail program, and ask the old provider to repair the mailbox
+            likely: the source has lost its content, or cannot read it just now
+            to do: try it again later; look at it in the old mail program, and ask the old provider to repair the mailbox
           2 messages in all
 
         info: arrived, but not wholly as at the source:
@@ -357,25 +367,7 @@ mod tests {
         assert_eq!(text.lines().count(), 9);
         let mut first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         first["at"] = "then".into();
-        insta::assert_snapshot!(first.to_string(), @r#"{"account":"info","at":"then","date":"Mon, 1 Jan 2024 00:00:00 +0000","fate":"refused","folder":"INBOX","kind":"message-refused","likely":"it is larger than the target takes","size":41943040,"subject":"Grüße \u001b[31m","to_do":"raise the target's limit for one message and try it again, or save it as a file and hand it over","uid":17,"what":"failed","words":"NO [LIMIT] message too large"}"#);
+        insta::assert_snapshot!(first.to_string(), @r#"{"account":"info","at":"then","date":"Mon, 1 Jan 2024 00:00:00 +0000","fate":"refused","folder":"INBOX","kind":"message-refused","likely":"it is larger than the target takes","size":41943040,"subject":"Grüße \u001b[31m","to_do":"raise the target's limit for one message and try it again; else save it as a file (failed JOB --export DIR)","uid":17,"uidvalidity":1,"what":"failed","words":"NO [LIMIT] message too large"}"#);
         insta::assert_snapshot!(text.lines().last().unwrap(), @r#"{"account":"info","what":"changed","folder":"INBOX","uid":7,"kind":"keyword","text":"the target did not keep: $Work"}"#);
-    }
-
-    #[test]
-    fn a_guess_follows_kind_first_and_words_second() {
-        for (kind, words, likely) in [
-            ("message-refused", "NO [TOOBIG] no", "it is larger than the target takes"),
-            (
-                "message-refused",
-                "NO Message contains NUL characters",
-                "its bytes break a rule that this target insists on",
-            ),
-            ("message-refused", "NO rejected by policy", "a filter of the target stopped it"),
-            ("message-refused", "NO no", "not known beyond the server's words"),
-            ("message-unreadable", "NO size", "the source has lost its body, or cannot read it"),
-            ("folder-refused", "NO size", "the target does not take its folder"),
-        ] {
-            assert_eq!(advice(kind, words).likely, likely, "{kind} {words}");
-        }
     }
 }

@@ -1,17 +1,12 @@
-//! What looking came to: checks, plans, verdicts.
+//! What looking came to: checks and plans.
 
 use super::paint::Paint;
 use super::sentences::failure_lines;
 use super::table::{Align, Table};
-use super::words::{because, bytes, clean, count, counted, left, level as of_level, quoted};
+use super::words::{because, bytes, clean, count, counted, left, quoted};
 use crate::failure::Failure;
 use crate::plan::Left;
-use crate::transfer::{
-    AccountCheck, AccountPlan, AccountVerdict, Ending, FolderCheck, FolderForecast, FolderVerdict, Level, SideCheck,
-};
-
-/// Messages shown of each folder that differs; programs get all.
-const SHOWN_MAX: usize = 10;
+use crate::transfer::{AccountCheck, AccountPlan, Ending, FolderCheck, FolderForecast, SideCheck};
 
 /// Gives what `check` found, account by account.
 #[must_use]
@@ -119,77 +114,29 @@ fn forecasts(folders: &[FolderForecast]) -> Table {
     table
 }
 
-/// Gives what `verify` came to, account by account.
-#[must_use]
-pub fn verdicts(verdicts: &[AccountVerdict], level: Level, paint: Paint) -> String {
-    let mut page = Page::new(paint);
-    for verdict in verdicts {
-        let sum = |number: fn(&FolderVerdict) -> u64| verdict.folders.iter().map(number).sum::<u64>();
-        let (missing, different) = (sum(|f| f.missing.len() as u64), sum(|f| f.different.len() as u64));
-        let (ending, words) = match (verdict.is_good(), verdict.failures.is_empty()) {
-            (true, _) => (Ending::Complete, of_level(level).to_owned()),
-            (false, true) => {
-                (Ending::Exceptions, format!("{} missing, {} different", count(missing), count(different)))
-            }
-            (false, false) => (Ending::Failed, "not verified".to_owned()),
-        };
-        page.account(&verdict.account, ending, &words);
-        page.lines(&compared(&verdict.folders, level).lines());
-        verdict.folders.iter().for_each(|folder| page.differences(folder));
-        page.failures(&verdict.failures);
-    }
-    page.text
-}
-
-fn compared(folders: &[FolderVerdict], level: Level) -> Table {
-    let mut table = Table::new(&[
-        ("SOURCE", Align::Left),
-        ("TARGET", Align::Left),
-        ("MESSAGES", Align::Right),
-        ("ON TARGET", Align::Right),
-        ("WITH COPY", Align::Right),
-        ("MISSING", Align::Right),
-        ("DIFFERENT", Align::Right),
-        ("EQUAL BYTES", Align::Right),
-    ]);
-    for folder in folders {
-        table.row([
-            clean(&folder.source),
-            clean(&folder.target),
-            count(folder.messages),
-            count(folder.target_messages),
-            count(folder.paired),
-            count(folder.missing.len() as u64),
-            if level == Level::Counts { String::new() } else { count(folder.different.len() as u64) },
-            if level == Level::Bytes { count(folder.bytes_equal) } else { String::new() },
-        ]);
-    }
-    table
-}
-
 /// A text that grows account by account.
-struct Page {
-    text: String,
+pub(super) struct Page {
+    pub(super) text: String,
     paint: Paint,
 }
 
 impl Page {
-    fn new(paint: Paint) -> Self {
+    pub(super) fn new(paint: Paint) -> Self {
         Self { text: String::new(), paint }
     }
 
-    fn account(&mut self, name: &str, ending: Ending, words: &str) {
+    pub(super) fn account(&mut self, name: &str, ending: Ending, words: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
         self.text.push_str(&format!("{} {}: {words}\n", self.paint.mark(ending), clean(name)));
     }
 
-    fn line(&mut self, line: &str) {
+    pub(super) fn line(&mut self, line: &str) {
         self.text.push_str(&format!("  {line}\n"));
     }
 
-    fn lines(&mut self, lines: &[String]) {
+    pub(super) fn lines(&mut self, lines: &[String]) {
         lines.iter().for_each(|line| self.line(line));
     }
 
@@ -206,23 +153,10 @@ impl Page {
         }
     }
 
-    fn failures(&mut self, failures: &[Failure]) {
+    pub(super) fn failures(&mut self, failures: &[Failure]) {
         for failure in failures {
             let mark = self.paint.bad("✗");
             self.line(&format!("{mark} {}", failure_lines(failure).join("\n    ")));
-        }
-    }
-
-    fn differences(&mut self, folder: &FolderVerdict) {
-        let missing = folder.missing.iter().map(|uid| (uid, "has no copy".to_owned()));
-        let different = folder.different.iter().map(|(uid, how)| (uid, clean(how)));
-        let all = folder.missing.len() + folder.different.len();
-        for (uid, what) in missing.chain(different).take(SHOWN_MAX) {
-            let mark = self.paint.warning("!");
-            self.line(&format!("{mark} {} uid {uid}: {what}", quoted(&folder.source)));
-        }
-        if all > SHOWN_MAX {
-            self.line(&format!("  … and {} more in {}", count((all - SHOWN_MAX) as u64), quoted(&folder.source)));
         }
     }
 }
@@ -328,53 +262,5 @@ mod tests {
           left out: "Shared/All" (belongs to others)
         "#);
         assert!(document(&[plan]).contains("\"to_copy\": 12345"));
-    }
-
-    #[test]
-    fn a_verdict_lists_what_is_missing_and_what_differs() {
-        let inbox = FolderVerdict {
-            source: "INBOX".into(),
-            target: "INBOX".into(),
-            messages: 100,
-            target_messages: 120,
-            paired: 88,
-            bytes_equal: 87,
-            missing: (1..=12).collect(),
-            different: vec![(99, "the copy has other bytes".into())],
-        };
-        let good = FolderVerdict { missing: vec![], different: vec![], paired: 100, ..inbox.clone() };
-        let verdict = |account: &str, folders| AccountVerdict { account: account.into(), folders, failures: vec![] };
-        let mut hindered = verdict("sales", vec![]);
-        hindered.failures.push(unreachable());
-        let all = [verdict("info", vec![inbox]), verdict("office", vec![good]), hindered];
-        insta::assert_snapshot!(verdicts(&all, Level::Bytes, Paint::plain()), @r#"
-        ! info: 12 missing, 1 different
-          SOURCE  TARGET  MESSAGES  ON TARGET  WITH COPY  MISSING  DIFFERENT  EQUAL BYTES
-          INBOX   INBOX        100        120         88       12          1           87
-          ! "INBOX" uid 1: has no copy
-          ! "INBOX" uid 2: has no copy
-          ! "INBOX" uid 3: has no copy
-          ! "INBOX" uid 4: has no copy
-          ! "INBOX" uid 5: has no copy
-          ! "INBOX" uid 6: has no copy
-          ! "INBOX" uid 7: has no copy
-          ! "INBOX" uid 8: has no copy
-          ! "INBOX" uid 9: has no copy
-          ! "INBOX" uid 10: has no copy
-            … and 3 more in "INBOX"
-
-        ✓ office: every message has a copy of equal size, flags and date; bytes as compared
-          SOURCE  TARGET  MESSAGES  ON TARGET  WITH COPY  MISSING  DIFFERENT  EQUAL BYTES
-          INBOX   INBOX        100        120        100        0          0           87
-
-        ✗ sales: not verified
-          ✗ source: failed to connect to imap.old.example:993: connection refused
-            hint: check host, port and tls in the job file
-        "#);
-        insta::assert_snapshot!(verdicts(&all[1..2], Level::Counts, Paint::plain()), @"
-        ✓ office: every message has a copy
-          SOURCE  TARGET  MESSAGES  ON TARGET  WITH COPY  MISSING
-          INBOX   INBOX        100        120        100        0
-        ");
     }
 }

@@ -4,6 +4,7 @@
 //! here slows a run but a reader that does not read, or ends it; colour is never the only bearer of a meaning. Knows no
 //! command line: what to type next is given to it.
 
+mod advice;
 mod board;
 mod failed;
 mod json;
@@ -15,18 +16,20 @@ mod paint;
 mod sentences;
 mod summary;
 mod table;
+mod verdict;
 mod words;
 
 #[cfg(test)]
 mod samples;
 
-pub use failed::{Untold, failed, failed_json};
+pub use failed::{Untold, failed, failed_json, manifest_line};
 pub use json::{document, run_ended};
 pub use ledger::{status, status_json};
 pub use live::Screen;
-pub use look::{checks, plans, verdicts};
+pub use look::{checks, plans};
 pub use paint::Paint;
 pub use summary::summary;
+pub use verdict::{messages, verdicts};
 
 use crate::transfer::Event;
 use std::io::Write;

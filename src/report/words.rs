@@ -140,9 +140,9 @@ pub(super) fn left(left: Left) -> &'static str {
 /// Gives what a level of verifying compares.
 pub(super) fn level(level: Level) -> &'static str {
     match level {
-        Level::Counts => "every message has a copy",
-        Level::Headers => "every message has a copy of equal size, flags and date",
-        Level::Bytes => "every message has a copy of equal size, flags and date; bytes as compared",
+        Level::Counts => "compared: whether there is a copy",
+        Level::Headers => "compared: size, flags and date of every copy",
+        Level::Bytes => "compared: size, flags and date of every copy, and bytes as told",
     }
 }
 

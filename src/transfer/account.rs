@@ -61,6 +61,7 @@ pub struct AccountEnd {
 /// What both sides look like, before anything is done.
 pub(super) struct Survey {
     pub(super) map: FolderMap,
+    pub(super) source_folders: Vec<Folder>,
     pub(super) target_namespace: Namespace,
     /// Where a target folder is what it was, both states are known: see [`folder::unchanged`].
     pub(super) target_folders: Vec<Folder>,
@@ -146,7 +147,7 @@ impl Account {
         let before = self.ledger.folders(self.id).await?;
         let before = before.into_iter().map(|folder| (folder.source, target_namespace.path(&folder.target))).collect();
         let map = plan::folders(&source_folders, &target_folders, shape, rules, &before);
-        Ok(Survey { map, target_namespace, target_folders })
+        Ok(Survey { map, source_folders, target_namespace, target_folders })
     }
 }
 

@@ -5,7 +5,7 @@ use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
-use super::{prove, reconcile, resend};
+use super::{failed, prove, reconcile, resend};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
@@ -21,6 +21,10 @@ pub(super) const WINDOW: usize = 4096;
 const FRUITLESS_MAX: u32 = 3;
 /// How often the connection may break over one message sent alone before it counts as refused.
 const STRIKES_MAX: u32 = 2;
+
+/// Messages that can be under way together, from the source's first answer to the target's: among them is the one that
+/// breaks a connection.
+const SUSPECTS_MAX: usize = 512;
 
 /// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
 pub(super) struct Windows<'a> {
@@ -87,6 +91,11 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
     };
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     if let Some(end) = unchanged(account, survey, pair, &row).await? {
+        return Ok(end);
+    }
+    if account.mode.retry
+        && let Some(end) = failed::nothing_to_retry(account, pair, &row).await?
+    {
         return Ok(end);
     }
     let mut memory = Memory::default();
@@ -297,9 +306,7 @@ impl Pass<'_> {
         }
         let source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
-        if let Some(source) = source {
-            self.account.source.keep(source);
-        }
+        failed::name(&task, &self.pair.source.name, source).await?;
         if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {
             self.account.target.keep(target);
             return Ok(None);
@@ -314,6 +321,10 @@ impl Pass<'_> {
             return Ok(None);
         }
         end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
+        if self.account.mode.retry {
+            // Left as they are: what their records say is of a folder that is no more.
+            end.unsettled += plan.stale.len() as u64;
+        }
         self.remember(source_state, target_state, &end).await?;
         Ok(Some(end))
     }
@@ -391,7 +402,6 @@ impl Pass<'_> {
         let mut source = account.source.take().await?;
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
         let listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
-        account.source.keep(source);
         let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
         let known = account.ledger.records(self.row.id, source_validity, Uid::FIRST, WINDOW).await?;
         let been_there = known.iter().any(|record| record.target.is_some() || record.stage == Stage::Intended);
@@ -416,6 +426,7 @@ impl Pass<'_> {
                 .map(|uid| (*uid, Ending::Refused, failure.kind, failure.text.clone(), copy::Subject::default()));
             copy::settle_failed(&task, refused.collect()).await?;
         }
+        failed::name(&task, &self.pair.source.name, Some(source)).await?;
         let (account, folder) = (account.name.clone(), path);
         self.account.events.send(Event::FolderFailed { account, folder, failure }).await;
         let fates = BTreeMap::from([(Fate::Refused, listing.len() as u64)]);
@@ -437,6 +448,7 @@ impl Pass<'_> {
         let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
             // What was refused with its folder goes with it now.
             .retrying(account.mode.retry || self.memory.created)
+            .only_retrying(account.mode.retry)
             .restoring(account.mode.restore)
             .with_deleted(account.deleted);
         let mut windows = Windows::of(&account.ledger, self.row.id, both.source_validity);
@@ -485,6 +497,43 @@ impl Pass<'_> {
         let careful = self.memory.fruitless >= STRIKES_MAX;
         let (struck, uids): (Vec<Uid>, Vec<Uid>) =
             uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| strikes.0 >= STRIKES_MAX));
+        let found = !struck.is_empty();
+        self.settle_struck(task, struck).await?;
+        let careful = careful && !found;
+        // Only what can have been under way together is suspect.
+        let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
+        let (mut source, mut copied) = (Some(source), Copied::default());
+        for (uids, careful) in [(suspects, careful), (rest, false)] {
+            if uids.is_empty() {
+                continue;
+            }
+            self.stopped()?;
+            let lease = self.source_again(source.take()).await?;
+            let (lease, part) = copy::copy(task, uids, Dress { careful, ..Dress::default() }, lease, target).await;
+            source = lease;
+            self.advanced |= part.acknowledged > 0;
+            self.strike(careful, &part);
+            copied.refused.extend(part.refused);
+            copied.unread.extend(part.unread);
+            if let Some(failure) = part.failure {
+                return Err(failure);
+            }
+        }
+        self.stopped()?;
+        for uid in std::mem::take(&mut copied.unread).into_keys() {
+            source = self.read_again(task, uid, source, target).await?;
+        }
+        for (uid, refused) in std::mem::take(&mut copied.refused) {
+            source = self.try_otherwise(task, uid, refused, source, target).await?;
+        }
+        Ok(source)
+    }
+
+    /// Lists those that break the connection. The culprits are known then: their neighbours go as fast as ever.
+    async fn settle_struck(&mut self, task: &Task<'_>, struck: Vec<Uid>) -> Result<(), Failure> {
+        if struck.is_empty() {
+            return Ok(());
+        }
         let struck = struck.into_iter().map(|uid| {
             let (ending, words) = match self.memory.strikes.get(&uid) {
                 Some((_, Side::Source)) => {
@@ -495,21 +544,8 @@ impl Pass<'_> {
             (uid, ending, Kind::Lost, words.to_owned(), copy::Subject::default())
         });
         copy::settle_failed(task, struck.collect()).await?;
-        let (mut source, mut copied) =
-            copy::copy(task, &uids, Dress { careful, ..Dress::default() }, source, target).await;
-        self.advanced |= copied.acknowledged > 0;
-        self.strike(careful, &copied);
-        if let Some(failure) = copied.failure.take() {
-            return Err(failure);
-        }
-        self.stopped()?;
-        for uid in std::mem::take(&mut copied.unread).into_keys() {
-            source = self.read_again(task, uid, source, target).await?;
-        }
-        for (uid, refused) in std::mem::take(&mut copied.refused) {
-            source = self.try_otherwise(task, uid, refused, source, target).await?;
-        }
-        Ok(source)
+        (self.memory.fruitless, self.advanced) = (0, true);
+        Ok(())
     }
 
     fn stopped(&self) -> Result<(), Failure> {
@@ -637,7 +673,10 @@ impl Pass<'_> {
 
     /// Remembers both sides as they are, where every message has its fate.
     async fn remember(&self, source: FolderState, target: Option<FolderState>, end: &FolderEnd) -> Result<(), Failure> {
-        let clean = end.unsettled == 0 && end.evidence.get(&Evidence::None).is_none_or(|count| *count == 0);
+        // Where only failed messages were tried again, flags were not looked at.
+        let clean = !self.account.mode.retry
+            && end.unsettled == 0
+            && end.evidence.get(&Evidence::None).is_none_or(|count| *count == 0);
         // EXAMINE told the source's state; STATUS may know a modification sequence that EXAMINE does not.
         let watermark = target.filter(|_| clean).map(|target| Watermark { source, target });
         Ok(self.account.ledger.set_watermark(self.row.id, watermark).await?)

@@ -9,6 +9,8 @@ mod audit;
 mod check;
 mod copy;
 mod event;
+mod export;
+mod failed;
 mod folder;
 mod pool;
 mod prove;
@@ -19,7 +21,8 @@ mod verify;
 pub use account::{AccountEnd, key};
 pub use check::{AccountCheck, AccountPlan, FolderCheck, FolderForecast, SideCheck, check, plan};
 pub use event::{Ending, Event, Events};
-pub use verify::{AccountVerdict, FolderVerdict, Level, verify};
+pub use export::{Exported, Saved, export};
+pub use verify::{AccountVerdict, FolderVerdict, Level, MessageVerdict, verify, verify_telling};
 
 use crate::checkpoint::Ledger;
 use crate::config::Job;

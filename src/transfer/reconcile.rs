@@ -7,7 +7,7 @@
 use super::account::Account;
 use super::folder::{Both, list};
 use crate::checkpoint::Ending as Fated;
-use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind};
+use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind, Trouble};
 use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, WireName};
@@ -357,12 +357,12 @@ async fn write_down(
                 fate: Fated::Missing,
                 size: 0,
                 date: None,
-                trouble: Some(crate::checkpoint::Trouble {
+                trouble: Some(Trouble {
                     kind: "missing".to_owned(),
                     words: "the target acknowledged it and does not show it".to_owned(),
                     subject: String::new(),
                     date_header: String::new(),
-                    size: 0,
+                    size: both.source_listing.get(uid).and_then(|entry| entry.size).unwrap_or(0),
                 }),
             }),
         }
@@ -379,7 +379,17 @@ async fn write_down(
     let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok());
     let ended = |uid: &Uid, fate| Settlement { source_uid: *uid, fate, size: 0, date: None, trouble: None };
     ledger.settle(folder, validity, lost.map(|uid| ended(uid, Fated::Gone)).collect()).await?;
-    ledger.settle(folder, validity, plan.removed.iter().map(|uid| ended(uid, Fated::Removed)).collect()).await?;
+    let removed = plan.removed.iter().map(|uid| Settlement {
+        trouble: Some(Trouble {
+            kind: "removed".to_owned(),
+            words: "its copy was there and has been taken away".to_owned(),
+            subject: String::new(),
+            date_header: String::new(),
+            size: both.source_listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0),
+        }),
+        ..ended(uid, Fated::Removed)
+    });
+    ledger.settle(folder, validity, removed.collect()).await?;
     Ok(Reconciled { to_copy, found, flags })
 }
 
