@@ -5,7 +5,7 @@ use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
-use super::{prove, reconcile};
+use super::{prove, reconcile, stable};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
@@ -270,6 +270,7 @@ impl Pass<'_> {
         self.tell_plan(&path, &uids, &both.source_listing).await;
         let floor = both.floor();
         let Both { source, mut target, source_validity, source_listing, target_opened, .. } = both;
+        let append_limit = target.session.append_limit(self.target_name).await.map_err(on_target)?;
         let task = Task {
             account: self.account,
             folder: self.row.id,
@@ -279,11 +280,12 @@ impl Pass<'_> {
             target_validity: target_opened.state.uid_validity,
             floor,
             listing: &source_listing,
-            append_limit: target.session.capabilities().append_limit(),
+            append_limit,
         };
         let source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
-        if let Some(source) = source {
+        if let Some(mut source) = source {
+            stable::look_again(&task, &uids, &mut source).await?;
             self.account.source.keep(source);
         }
         if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {

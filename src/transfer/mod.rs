@@ -12,6 +12,7 @@ mod folder;
 mod pool;
 mod prove;
 mod reconcile;
+mod stable;
 mod verify;
 
 pub use account::{AccountEnd, key};

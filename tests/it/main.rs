@@ -4,6 +4,7 @@
 
 mod conformance;
 mod corpus;
+mod failures;
 mod migrate;
 mod program;
 mod recovery;
