@@ -213,6 +213,22 @@ async fn courier_to_dovecot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_courier_holds_already_is_adopted_by_its_headers() {
+    let Some(target) = Launched::<crate::support::courier::Courier5>::start_or_skip(Default::default()) else { return };
+    let source = mailhaul_testserver::Server::start(Config::plain("u0001")).await.unwrap();
+    let haul =
+        || Haul::new(Side::plain(source.port()), Side::tls(target.imaps(), &target.ca_file())).user("u0001", "u0001");
+    for number in 0..5 {
+        let body = format!("Subject: {number}\r\nMessage-ID: <{number}@x>\r\nDate: x\r\n\r\nno end").into_bytes();
+        let message = NewMessage::new(body).date("01-Feb-2021 03:04:05 +0100");
+        source.account("u0001").add("INBOX", message).unwrap();
+    }
+    assert_eq!(haul().run().await.copied(), 5);
+    // Another state knows nothing of them, and their bytes and sizes differ by now.
+    assert_eq!(haul().run().await.copied(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn anything_to_dovecot() {
     let (_server, source) = anything().await;
     check::<crate::support::dovecot::Dovecot23>("Anything to Dovecot", &source).await;

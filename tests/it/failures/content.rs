@@ -133,6 +133,14 @@ async fn poisoned(act: Act) -> Case {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_copy_is_read_back_where_the_target_is_known_to_alter() {
+    let domino = Config { greeting: "Domino IMAP4 Server Release 14.0".to_owned(), ..target() };
+    let case = Case::new(&[BEFORE, AFTER], domino).await;
+    case.assert_exact().await;
+    assert_eq!(case.judged().await.fates[&(Fate::Copied, Evidence::BytesEqual)], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f04_a_message_that_ends_the_connection_is_isolated() {
     let case = poisoned(Act::Bye("Invalid character in literal".to_owned())).await;
     case.assert_second_is(Fate::Refused, "").await;
