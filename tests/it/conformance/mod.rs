@@ -131,8 +131,8 @@ conform!(on_cyrus, super::super::cyrus);
 conform!(in_process, super::super::in_process);
 
 // Courier has neither LITERAL+, MULTIAPPEND, CONDSTORE, SPECIAL-USE, LIST-EXTENDED, ESEARCH, UNSELECT nor SASL-IR, and no
-// folder beside those below INBOX: what needs one of them cannot be checked. ID before sign-in is refused, a range backwards is empty, and the names in
-// HEADER.FIELDS come back quoted.
+// folder beside those below INBOX: what needs one of them cannot be checked. ID before sign-in is refused, a range
+// backwards is empty, and HEADER.FIELDS is named otherwise in the answer.
 conform!(on_courier, super::super::courier,
     session: greeting_is_an_untagged_ok
         authenticate_plain_asks_for_the_response
