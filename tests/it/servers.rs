@@ -8,6 +8,7 @@ use crate::support::{Courier, Cyrus, Dovecot, courier, cyrus, dovecot, is_availa
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 const MAIL: &[u8] = b"Subject: kept\r\n\r\nkept\r\n";
@@ -105,6 +106,11 @@ fn assert_gone(directory: &Path, act: impl FnOnce()) {
     assert!(directory.exists());
     assert_ne!(processes_in(&directory), Vec::<String>::new(), "nothing is found where something runs");
     act();
+    // SIGKILL has been sent to all; the kernel may take a moment on a loaded machine.
+    let begin = Instant::now();
+    while !processes_in(&directory).is_empty() && begin.elapsed() < Duration::from_secs(10) {
+        thread::yield_now();
+    }
     assert_eq!(processes_in(&directory), Vec::<String>::new());
     assert!(!directory.exists());
 }
