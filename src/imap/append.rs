@@ -60,6 +60,8 @@ struct Flight {
     /// None: a NOOP.
     source_uid: Option<Uid>,
     synchronising: bool,
+    /// The server had the choice to refuse the literal before it came: a BAD after it is about the message alone.
+    asked: bool,
     _window: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
@@ -229,6 +231,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             tag: tag.clone().into_bytes(),
             source_uid: Some(outgoing.source_uid),
             synchronising,
+            asked: synchronising,
             _window: Some(window),
         };
         self.flights.send(flight).map_err(|_| Broken::Eof)?;
@@ -272,7 +275,13 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
 
     async fn keep_alive(&mut self) -> Result<(), Broken> {
         let tag = (self.next_tag)();
-        let flight = Flight { tag: tag.clone().into_bytes(), source_uid: None, synchronising: false, _window: None };
+        let flight = Flight {
+            tag: tag.clone().into_bytes(),
+            source_uid: None,
+            synchronising: false,
+            asked: true,
+            _window: None,
+        };
         self.flights.send(flight).map_err(|_| Broken::Eof)?;
         self.buffer.extend_from_slice(format!("{tag} NOOP\r\n").as_bytes());
         self.flush().await
@@ -343,7 +352,7 @@ async fn collect(
             drop(answers.send(Answer { source_uid, outcome }));
             if stopped {
                 drop(go.send(Go::Refused));
-            } else if bad {
+            } else if bad && !flight.asked {
                 return Err(Broken::Protocol("it refused a command whose literal was on its way".to_owned()));
             }
         }

@@ -14,6 +14,7 @@ use crate::mail::{
     WireName, header_digest,
 };
 use crate::provider::{Family, Phase, Status, already_exists, family};
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
 
 /// Of a session that only reads.
@@ -221,6 +222,33 @@ impl<E: End> Session<E> {
         found.ok_or_else(|| Broken::Protocol("its OK came without a STATUS".to_owned()).during(what))
     }
 
+    /// Gives the largest message that may be appended to a folder, in bytes, where the server says so: for all folders in
+    /// its capabilities, or for each in its STATUS (RFC 7889, 3 and 4).
+    ///
+    /// # Errors
+    /// A broken connection; a refusal is no limit.
+    pub async fn append_limit(&mut self, folder: &WireName) -> Result<Option<u64>, ImapError> {
+        let known = self.capabilities().append_limit();
+        if known.is_some() || !self.has("APPENDLIMIT") {
+            return Ok(known);
+        }
+        let mut limit = None;
+        let command = [Part::Text("STATUS "), Part::Name(folder.as_bytes()), Part::Text(" (APPENDLIMIT)")];
+        let what = format!("ask for the largest message of folder \"{folder}\"");
+        let asked = self.connection.command(&what, Phase::Open, &command, |response| {
+            if let Some(mut tokens) = untagged(response, b"STATUS") {
+                tokens.value();
+                let values = tokens.value();
+                let pairs = values.as_ref().and_then(Value::list).map(pairs).into_iter().flatten();
+                limit = pairs.filter(|(name, _)| name == b"APPENDLIMIT").find_map(|(_, value)| value.number());
+            }
+        });
+        match asked.await {
+            Err(error) if !error.is_refusal() => Err(error),
+            _ => Ok(limit),
+        }
+    }
+
     /// Opens a folder read-only (EXAMINE).
     ///
     /// # Errors
@@ -311,6 +339,8 @@ impl<E: End> Session<E> {
     /// A refusal, a broken connection: what has been listed by then is not given.
     pub async fn listing(&mut self, first: Uid, last: Uid, messages: u32) -> Result<Listing, ImapError> {
         let mut listing = Listing::default();
+        // CommuniGate gives the first of the items and passes over the rest: no flags are not the same as no answer.
+        let mut without_flags = BTreeSet::new();
         if first > last {
             return Ok(listing);
         }
@@ -333,13 +363,22 @@ impl<E: End> Session<E> {
             {
                 // Flags alone are news of a message, not its entry: they must not wipe out what is known of it.
                 let news = seen.size.is_none() && seen.date.is_none();
+                if seen.flags.is_some() {
+                    without_flags.remove(&uid);
+                } else if listing.get(uid).is_none() {
+                    without_flags.insert(uid);
+                }
                 if !news || listing.get(uid).is_none() {
                     listing.push(uid, seen.size, seen.date, seen.flags.unwrap_or_default());
                 }
             }
         });
         whole.await?;
-        Ok(listing)
+        match without_flags.first() {
+            Some(uid) => Err(Broken::Protocol(format!("it lists message {uid} without the flags it was asked for"))
+                .during("list messages")),
+            None => Ok(listing),
+        }
     }
 
     /// Fetches the digests of the header's key fields ([`header_digest`]) of some messages of the open folder.

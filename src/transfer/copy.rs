@@ -103,7 +103,8 @@ pub(super) async fn copy(
     )));
     let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
     let (answers, answered) = mpsc::unbounded_channel();
-    let mut stage = Intending { task, dress, halt: &halt, flight: &flight, copied: Copied::default() };
+    let alters = target.session.family().quirks().alters_bytes;
+    let mut stage = Intending { task, dress, alters, halt: &halt, flight: &flight, copied: Copied::default() };
     let brake = task.account.target.brake.clone();
     let append = async {
         let ended =
@@ -215,6 +216,8 @@ fn note_refused(copied: &mut Copied, refused: Vec<RefusedFetch>) {
 struct Intending<'a> {
     task: &'a Task<'a>,
     dress: Dress,
+    /// The target's family is known to alter any message: all copies are read back.
+    alters: bool,
     halt: &'a CancellationToken,
     flight: &'a Flight,
     copied: Copied,
@@ -275,7 +278,7 @@ impl Intending<'_> {
                 header: body.header(),
                 date: self.task.listing.get(uid).and_then(|entry| entry.date),
                 flags: wanted.unwrap_or_default(),
-                risky: body.traits().is_risky(),
+                risky: self.alters || body.traits().is_risky(),
                 evidence: Evidence::None,
             });
             ready.push((Outgoing { source_uid: uid, flags, date, body, careful: self.dress.careful }, subject));

@@ -5,7 +5,7 @@ use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
-use super::{failed, prove, reconcile, resend};
+use super::{failed, prove, reconcile, resend, stable};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
@@ -287,6 +287,7 @@ impl Pass<'_> {
         self.tell_plan(&path, &uids, &both.source_listing).await;
         let floor = both.floor();
         let Both { source, mut target, source_validity, source_listing, target_opened, .. } = both;
+        let append_limit = target.session.append_limit(self.target_name).await.map_err(on_target)?;
         let task = Task {
             account: self.account,
             folder: self.row.id,
@@ -296,7 +297,7 @@ impl Pass<'_> {
             target_validity: target_opened.state.uid_validity,
             floor,
             listing: &source_listing,
-            append_limit: target.session.capabilities().append_limit(),
+            append_limit,
         };
         if is_look && !(uids.is_empty() && plan.flags.add.is_empty() && plan.flags.remove.is_empty()) {
             // Nothing of the folder is proven: the next run does that, when it has done what is left.
@@ -304,8 +305,11 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return prove::count(&task).await.map(Some);
         }
-        let source = self.copy_all(&task, &uids, source, &mut target).await?;
+        let mut source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
+        if let Some(source) = &mut source {
+            stable::look_again(&task, &uids, source).await?;
+        }
         failed::name(&task, &self.pair.source.name, source).await?;
         if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {
             self.account.target.keep(target);

@@ -16,6 +16,7 @@ mod pool;
 mod prove;
 mod reconcile;
 mod resend;
+mod stable;
 mod verify;
 
 pub use account::{AccountEnd, key};

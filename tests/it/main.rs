@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
 mod conformance;
+mod corpus;
 mod evidence;
+mod failures;
 mod late;
 mod migrate;
 mod program;

@@ -4,10 +4,11 @@ use crate::support::authority::Certificate;
 use crate::support::client::{Address, Client, quote};
 use crate::support::compare::{self, Comparison, Kind};
 use crate::support::response::Status;
-use crate::support::{Cyrus, Dovecot, cyrus, dovecot, is_available};
+use crate::support::{Courier, Cyrus, Dovecot, courier, cyrus, dovecot, is_available};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 const MAIL: &[u8] = b"Subject: kept\r\n\r\nkept\r\n";
@@ -52,6 +53,20 @@ fn cyrus_starts_again_with_its_mail_and_ports() {
 }
 
 #[test]
+fn courier_starts_again_with_its_mail_and_ports() {
+    let Some(mut server) = Courier::start_or_skip(courier::Options::default()) else { return };
+    server.client("u0001").store("INBOX", "\\Flagged $Label", "", MAIL);
+    for take_down in [Courier::stop, Courier::kill] {
+        take_down(&mut server);
+        assert!(Client::connect(&server.address()).is_err());
+        server.start_again();
+        let kept = &server.client("u0001").fetch_all("INBOX")[0];
+        assert_eq!((kept.body.as_slice(), kept.flags.len()), (MAIL, 2));
+        assert!(server.client("u0002").fetch_all("INBOX").is_empty());
+    }
+}
+
+#[test]
 fn cyrus_has_both_namespaces() {
     for (alternative_namespace, name) in [(false, "INBOX.Sent"), (true, "Sent")] {
         let options = cyrus::Options { alternative_namespace, ..Default::default() };
@@ -77,6 +92,12 @@ fn no_process_and_no_file_outlives_a_server() {
         assert_gone(server.ca_file().parent().unwrap(), || drop(server));
         drop(client);
     }
+    if is_available(Courier::available()) {
+        let server = Courier::start(courier::Options::default());
+        let client = server.client("u0001");
+        assert_gone(server.ca_file().parent().unwrap(), || drop(server));
+        drop(client);
+    }
 }
 
 /// Checks that processes name the directory before `act` and none does after.
@@ -85,6 +106,11 @@ fn assert_gone(directory: &Path, act: impl FnOnce()) {
     assert!(directory.exists());
     assert_ne!(processes_in(&directory), Vec::<String>::new(), "nothing is found where something runs");
     act();
+    // SIGKILL has been sent to all; the kernel may take a moment on a loaded machine.
+    let begin = Instant::now();
+    while !processes_in(&directory).is_empty() && begin.elapsed() < Duration::from_secs(10) {
+        thread::yield_now();
+    }
     assert_eq!(processes_in(&directory), Vec::<String>::new());
     assert!(!directory.exists());
 }

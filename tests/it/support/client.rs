@@ -173,7 +173,11 @@ impl Client {
     /// empty.
     pub(crate) fn append(&mut self, folder: &str, flags: &str, date: &str, body: &[u8]) -> io::Result<Reply> {
         let tag = self.begin(format!("APPEND {} {}{{{}}}", quote(folder), append_options(flags, date), body.len()))?;
-        let answer = self.read()?;
+        // Cyrus takes the line end behind a literal of no bytes for a command, and complains of it now.
+        let mut answer = self.read()?;
+        while answer.tag == "*" {
+            answer = self.read()?;
+        }
         if answer.tag != "+" {
             return Ok(Reply { untagged: Vec::new(), done: answer });
         }

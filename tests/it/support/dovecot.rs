@@ -1,16 +1,14 @@
 //! A Dovecot 2.3 of the test's own.
 
 use super::authority::{Authority, Certificate};
-use super::client::{Address, Client};
-use super::launch::{Launched, Ports, Recipe};
+pub(crate) use super::launch::PASSWORD;
+use super::launch::{Kind, Launched, Ports, Recipe};
 use super::scratch::Scratch;
 use super::{Identity, find_program, token};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The password of every user.
-pub(crate) const PASSWORD: &str = "pass";
 /// May sign in as anybody: as `master`, or by an authorization identity of AUTHENTICATE PLAIN.
 pub(crate) const MASTER: (&str, &str) = ("master", "masterpass");
 
@@ -61,69 +59,39 @@ impl Default for Options {
 }
 
 /// A running Dovecot, taken down when dropped. Every name signs in with [`PASSWORD`] and finds an empty mailbox.
-pub(crate) struct Dovecot {
-    launched: Launched,
-}
+pub(crate) type Dovecot = Launched<Dovecot23>;
 
-impl Dovecot {
-    /// Says why there can be none here.
-    pub(crate) fn available() -> Result<(), String> {
+/// Dovecot 2.3 as a kind of server.
+pub(crate) struct Dovecot23;
+
+impl Kind for Dovecot23 {
+    type Options = Options;
+
+    fn available() -> Result<(), String> {
         let program = find_program("dovecot").ok_or("Dovecot is not installed")?;
         let libraries = ["/usr/lib/dovecot/imap", "/usr/libexec/dovecot/imap"];
         if !libraries.iter().any(|imap| Path::new(imap).exists()) {
             return Err("Dovecot's IMAP part is not installed".into());
         }
-        find_program("setsid").ok_or("no program setsid")?;
         let version = Command::new(program).arg("--version").output().map_err(|error| error.to_string())?;
         let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
         // 2.4 reads another language of configuration.
         if version.starts_with("2.3.") { Ok(()) } else { Err(format!("Dovecot 2.3 is needed, this is {version}")) }
     }
 
-    /// Starts one. Panics with its log if it does not come up; ask [`Dovecot::available`] first.
-    pub(crate) fn start(options: Options) -> Self {
+    fn prepare(scratch: &Scratch, ports: Ports, options: &Options) -> Recipe {
         let program = find_program("dovecot").expect("Dovecot");
-        let launched = Launched::start(Scratch::new(), |scratch, ports| {
-            let configuration = scratch.write("dovecot.conf", &configuration(scratch, ports, &options));
-            Recipe {
-                arguments: vec![program.clone().into(), "-F".into(), "-c".into(), configuration.into()],
-                environment: Vec::new(),
-                greeting: scratch.name(),
-            }
-        });
-        Self { launched }
+        let configuration = scratch.write("dovecot.conf", &configuration(scratch, ports, options));
+        Recipe {
+            arguments: vec![program.into(), "-F".into(), "-c".into(), configuration.into()],
+            environment: Vec::new(),
+            greeting: scratch.name(),
+            stops_by_killing: false,
+        }
     }
+}
 
-    /// Starts one, or skips the running test.
-    pub(crate) fn start_or_skip(options: Options) -> Option<Self> {
-        super::is_available(Self::available()).then(|| Self::start(options))
-    }
-
-    /// Gives the port of plain text and STARTTLS on 127.0.0.1.
-    pub(crate) fn imap(&self) -> u16 {
-        self.launched.ports.imap
-    }
-
-    /// Gives the port of implicit TLS on 127.0.0.1.
-    pub(crate) fn imaps(&self) -> u16 {
-        self.launched.ports.imaps
-    }
-
-    /// Gives the authority to trust, in PEM.
-    pub(crate) fn ca_file(&self) -> PathBuf {
-        self.launched.scratch.join("ca.pem")
-    }
-
-    /// Gives the address of implicit TLS.
-    pub(crate) fn address(&self) -> Address {
-        Address::tls(self.imaps(), &self.ca_file())
-    }
-
-    /// Signs in over TLS.
-    pub(crate) fn client(&self, user: &str) -> Client {
-        Client::sign_in(&self.address(), user, PASSWORD)
-    }
-
+impl Dovecot {
     /// Makes a bearer token for a user, good for so many seconds; negative: it is over. Needs [`Options::oauth`].
     pub(crate) fn token(&self, user: &str, seconds: i64) -> String {
         token::token(user, seconds)
@@ -131,27 +99,7 @@ impl Dovecot {
 
     /// Gives the directory that holds a user's mail.
     pub(crate) fn home(&self, user: &str) -> PathBuf {
-        self.launched.scratch.join("mail").join(user)
-    }
-
-    /// Takes it down in order; its clients see their connections closed. Nothing if it is down.
-    pub(crate) fn stop(&mut self) {
-        self.launched.stop();
-    }
-
-    /// Takes it down with all its processes at once, by SIGKILL.
-    pub(crate) fn kill(&mut self) {
-        self.launched.kill();
-    }
-
-    /// Starts it again on its ports, with its mail.
-    pub(crate) fn start_again(&mut self) {
-        self.launched.start_again();
-    }
-
-    /// Gives what it has logged.
-    pub(crate) fn log(&self) -> String {
-        self.launched.log()
+        self.scratch.join("mail").join(user)
     }
 }
 

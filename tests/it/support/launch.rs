@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpListener;
+use std::marker::PhantomData;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -51,39 +52,61 @@ const PORTS: std::ops::Range<u16> = 15_000..32_000;
 
 /// Where a server listens: plain text with STARTTLS, and TLS from the first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ports {
+pub(crate) struct Ports {
     pub(super) imap: u16,
     pub(super) imaps: u16,
 }
 
 /// What is needed to bring a server up.
-pub(super) struct Recipe {
+pub(crate) struct Recipe {
     /// The server and its arguments; it stays in the foreground.
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: Vec<(OsString, OsString)>,
     /// Its greeting holds this and no other server's does.
     pub(super) greeting: String,
+    /// Told to stop, it kills all its processes and waits for them; killed itself, it might leave some for a moment.
+    pub(super) stops_by_killing: bool,
 }
 
-/// A server that runs, or did and can again on the same ports and store.
-pub(super) struct Launched {
+/// A kind of server.
+pub(crate) trait Kind {
+    /// How one differs from the usual one.
+    type Options: Default;
+
+    /// Says why there can be none here.
+    fn available() -> Result<(), String>;
+    /// Writes all that a server reads into its scratch directory; once per attempt to find ports.
+    fn prepare(scratch: &Scratch, ports: Ports, options: &Self::Options) -> Recipe;
+}
+
+/// The password of every user, on every server.
+pub(crate) const PASSWORD: &str = "pass";
+
+/// A running server, taken down when dropped; or one that did run and can again on the same ports and store.
+pub(crate) struct Launched<K> {
     running: Option<Running>,
     pub(super) scratch: Scratch,
-    pub(super) ports: Ports,
+    ports: Ports,
     recipe: Recipe,
+    kind: PhantomData<K>,
 }
 
-impl Launched {
-    /// Starts a server on free ports. `prepare` writes its configuration into the scratch directory, once per attempt.
-    ///
-    /// Panics with what the server said if it does not come up.
-    pub(super) fn start(scratch: Scratch, prepare: impl Fn(&Scratch, Ports) -> Recipe) -> Self {
+impl<K: Kind> Launched<K> {
+    /// Says why there can be none here.
+    pub(crate) fn available() -> Result<(), String> {
+        super::find_program("setsid").ok_or("no program setsid")?;
+        K::available()
+    }
+
+    /// Starts one on free ports. Panics with what it said if it does not come up; ask [`Launched::available`] first.
+    pub(crate) fn start(options: K::Options) -> Self {
+        let scratch = Scratch::new();
         scratch.directory("log");
         for _ in 0..PORTS_ATTEMPTS {
             let ports = Ports { imap: free_port(), imaps: free_port() };
-            let recipe = prepare(&scratch, ports);
+            let recipe = K::prepare(&scratch, ports, &options);
             match Running::begin(&scratch, ports, &recipe) {
-                Ok(running) => return Self { running: Some(running), scratch, ports, recipe },
+                Ok(running) => return Self { running: Some(running), scratch, ports, recipe, kind: PhantomData },
                 Err(reason) if reason.contains("in use") => (),
                 Err(reason) => panic!("{reason}"),
             }
@@ -91,8 +114,40 @@ impl Launched {
         panic!("no free ports in {PORTS_ATTEMPTS} attempts");
     }
 
-    /// Starts it again on its ports and store.
-    pub(super) fn start_again(&mut self) {
+    /// Starts one, or skips the running test.
+    pub(crate) fn start_or_skip(options: K::Options) -> Option<Self> {
+        super::is_available(Self::available()).then(|| Self::start(options))
+    }
+}
+
+impl<K> Launched<K> {
+    /// Gives the port of plain text and STARTTLS on 127.0.0.1.
+    pub(crate) fn imap(&self) -> u16 {
+        self.ports.imap
+    }
+
+    /// Gives the port of implicit TLS on 127.0.0.1.
+    pub(crate) fn imaps(&self) -> u16 {
+        self.ports.imaps
+    }
+
+    /// Gives the authority to trust, in PEM.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.scratch.join("ca.pem")
+    }
+
+    /// Gives the address of implicit TLS.
+    pub(crate) fn address(&self) -> Address {
+        Address::tls(self.imaps(), &self.ca_file())
+    }
+
+    /// Signs in over TLS.
+    pub(crate) fn client(&self, user: &str) -> Client {
+        Client::sign_in(&self.address(), user, PASSWORD)
+    }
+
+    /// Starts it again on its ports, with its mail.
+    pub(crate) fn start_again(&mut self) {
         assert!(self.running.is_none(), "the server runs");
         match Running::begin(&self.scratch, self.ports, &self.recipe) {
             Ok(running) => self.running = Some(running),
@@ -100,25 +155,25 @@ impl Launched {
         }
     }
 
-    /// Takes the server down in order; its clients see their connections closed. Nothing if it is down.
-    pub(super) fn stop(&mut self) {
+    /// Takes it down in order; its clients see their connections closed. Nothing if it is down.
+    pub(crate) fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
-            running.end(b"stop\n");
+            running.end(STOP);
         }
     }
 
-    /// Takes the server down with all its processes at once, by SIGKILL.
-    pub(super) fn kill(&mut self) {
+    /// Takes it down with all its processes at once, by SIGKILL.
+    pub(crate) fn kill(&mut self) {
         self.running = None;
     }
 
-    /// Gives what the server has said so far, in all its log files.
-    pub(super) fn log(&self) -> String {
+    /// Gives what it has said so far, in all its log files.
+    pub(crate) fn log(&self) -> String {
         log(&self.scratch)
     }
 }
 
-impl Drop for Launched {
+impl<K> Drop for Launched<K> {
     fn drop(&mut self) {
         // A Dovecot told to stop takes a second.
         self.kill();
@@ -133,7 +188,11 @@ impl Drop for Launched {
 struct Running {
     shell: Child,
     orders: Option<ChildStdin>,
+    kill: &'static [u8],
 }
+
+const STOP: &[u8] = b"stop\n";
+const KILL: &[u8] = b"kill\n";
 
 impl Running {
     fn begin(scratch: &Scratch, ports: Ports, recipe: &Recipe) -> Result<Self, String> {
@@ -153,11 +212,11 @@ impl Running {
             .spawn()
             .map_err(|error| format!("failed to run sh: {error}"))?;
         let orders = shell.stdin.take();
-        let mut running = Self { shell, orders };
+        let mut running = Self { shell, orders, kill: if recipe.stops_by_killing { STOP } else { KILL } };
         match running.wait_until_it_answers(ports, recipe) {
             Ok(()) => Ok(running),
             Err(reason) => {
-                running.end(b"kill\n");
+                running.end(running.kill);
                 Err(format!("{}: {reason}\n{}", recipe.arguments[0].display(), log(scratch)))
             }
         }
@@ -167,7 +226,13 @@ impl Running {
         let begin = Instant::now();
         loop {
             match Client::connect(&Address::plain(ports.imap)).map(|client| client.greeting().to_string()) {
-                Ok(greeting) if greeting.contains(&recipe.greeting) => return Ok(()),
+                Ok(greeting) if greeting.contains(&recipe.greeting) => {
+                    match TcpStream::connect(("127.0.0.1", ports.imaps)) {
+                        // Courier has a process for each port.
+                        Err(_) if begin.elapsed() < PATIENCE => thread::sleep(GLANCE),
+                        _ => return Ok(()),
+                    }
+                }
                 Ok(greeting) => return Err(format!("port in use, another server answers: {greeting}")),
                 Err(_) if self.has_ended() => return Err("the server ended at its start".into()),
                 Err(error) if begin.elapsed() > PATIENCE => return Err(format!("no answer: {error}")),
@@ -190,7 +255,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.end(b"kill\n");
+        self.end(self.kill);
     }
 }
 

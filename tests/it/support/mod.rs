@@ -8,15 +8,20 @@
 pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod compare;
+pub(crate) mod courier;
 pub(crate) mod cyrus;
 pub(crate) mod dovecot;
 pub(crate) mod fill;
 pub(crate) mod haul;
-mod launch;
+pub(crate) mod judge;
+pub(crate) mod launch;
+pub(crate) mod nasty;
 pub(crate) mod response;
 mod scratch;
 mod token;
+mod unpacked;
 
+pub(crate) use courier::Courier;
 pub(crate) use cyrus::Cyrus;
 pub(crate) use dovecot::Dovecot;
 

@@ -9,7 +9,7 @@ use std::{fs, io, thread};
 /// get in.
 const BASE: &str = "/tmp";
 
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     directory: Option<tempfile::TempDir>,
 }
 

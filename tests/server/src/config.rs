@@ -296,6 +296,8 @@ pub struct Features {
     pub status_size: bool,
     /// APPENDLIMIT=n (RFC 7889), enforced with `NO [TOOBIG]`.
     pub append_limit: Option<u64>,
+    /// Whether the limit is told folder by folder, in STATUS (RFC 7889 section 4).
+    pub append_limit_by_folder: bool,
 }
 
 impl Default for Features {
@@ -319,6 +321,7 @@ impl Default for Features {
             moves: true,
             status_size: true,
             append_limit: None,
+            append_limit_by_folder: false,
         }
     }
 }
@@ -345,6 +348,7 @@ impl Features {
             moves: false,
             status_size: false,
             append_limit: None,
+            append_limit_by_folder: false,
         }
     }
 }

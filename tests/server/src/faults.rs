@@ -179,6 +179,8 @@ pub enum Falsehood {
     UidNext(u32),
     /// The message is left out of FETCH's answers.
     Hidden,
+    /// Of the items asked for, FETCH gives the first and passes over the rest, as CommuniGate has done.
+    FirstItemOnly,
 }
 
 impl Act {

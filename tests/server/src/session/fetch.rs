@@ -182,6 +182,9 @@ impl Session {
             if matches!(item, Item::Size) && lies.contains(&Falsehood::NoSize) {
                 continue;
             }
+            if !first && lies.contains(&Falsehood::FirstItemOnly) {
+                break;
+            }
             if !std::mem::take(&mut first) {
                 self.wire.out.push(b' ');
             }

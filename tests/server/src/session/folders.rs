@@ -15,6 +15,7 @@ pub(super) enum StatusItem {
     Recent,
     HighestModSeq,
     Size,
+    AppendLimit,
 }
 
 impl Session {
@@ -145,6 +146,7 @@ impl Session {
     /// Reads `(MESSAGES UIDNEXT …)`.
     pub(super) fn status_items(&mut self, cursor: &mut Cursor<'_>) -> Result<Vec<StatusItem>, Syntax> {
         let (condstore, size) = (self.features().condstore, self.features().status_size);
+        let limit = self.features().append_limit.is_some();
         let items = cursor.list(|cursor| {
             Ok(match cursor.word()?.as_str() {
                 "MESSAGES" => StatusItem::Messages,
@@ -154,6 +156,7 @@ impl Session {
                 "RECENT" => StatusItem::Recent,
                 "HIGHESTMODSEQ" if condstore => StatusItem::HighestModSeq,
                 "SIZE" if size => StatusItem::Size,
+                "APPENDLIMIT" if limit => StatusItem::AppendLimit,
                 _ => return Err(Syntax("Unknown status item")),
             })
         })?;
@@ -193,6 +196,7 @@ impl Session {
             StatusItem::Recent => format!("RECENT {}", recent()),
             StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", folder.highest_modseq),
             StatusItem::Size => format!("SIZE {}", folder.bytes()),
+            StatusItem::AppendLimit => format!("APPENDLIMIT {}", self.features().append_limit.unwrap_or(0)),
         }
     }
 

@@ -596,7 +596,10 @@ impl Session {
             }
         }
         if let Some(limit) = features.append_limit {
-            words.push(format!("APPENDLIMIT={limit}"));
+            words.push(match features.append_limit_by_folder {
+                true => "APPENDLIMIT".to_owned(),
+                false => format!("APPENDLIMIT={limit}"),
+            });
         }
         if authenticated {
             words.extend(config.extra_capabilities.iter().cloned());
