@@ -13,7 +13,7 @@ mod record;
 pub use date::InternalDate;
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
-pub use key::{KEY_FIELDS, digest, header_digest};
+pub use key::{KEY_FIELDS, Likeness, digest, header_digest};
 pub use listing::{Entry, Listing};
 pub use record::{Record, Stage};
 

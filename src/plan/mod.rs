@@ -11,8 +11,8 @@ mod verdict;
 
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
-pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions};
-pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, merge_flags};
+pub use matching::{Claim, Likely, Match, Matched, Matching, Need, Offer, Questions};
+pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, is_many, merge_flags};
 pub use verdict::{Difference, Proof, prove};
 
 /// In what order messages are copied.
