@@ -20,6 +20,7 @@ mod lock;
 mod people;
 mod records;
 mod schema;
+mod suspects;
 mod writer;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use error::LedgerError;
 pub use lock::AccountLock;
 pub use people::{AccountSummary, Count, FolderSummary, Loss, LossKind, Totals, TroubleNote};
 pub use records::{Ending, Found, Landed, Settlement, Trouble};
+pub use suspects::{Surplus, SurplusKind, SurplusNote, Suspect};
 pub use writer::Steps;
 
 use error::Fault;

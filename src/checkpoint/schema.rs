@@ -15,7 +15,7 @@ pub(super) struct Step {
 }
 
 /// Every format there ever was: step N leads to format N + 1. Steps are added, never changed.
-pub(super) const STEPS: &[Step] = &[Step { needs: "0.1.0", sql: FORMAT_1 }];
+pub(super) const STEPS: &[Step] = &[Step { needs: "0.1.0", sql: FORMAT_1 }, Step { needs: "0.2.0", sql: FORMAT_2 }];
 
 /// Codes of `stage` and `evidence` are in `codec`. Times are milliseconds since 1970.
 const FORMAT_1: &str = "
@@ -103,6 +103,36 @@ CREATE TABLE losses (
     text TEXT NOT NULL,
     UNIQUE (folder, validity, uid, kind, text)
 ) STRICT;
+";
+
+/// What may still arrive, and what is on the target beyond the source's messages.
+const FORMAT_2: &str = "
+CREATE TABLE suspects (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    folder INTEGER NOT NULL REFERENCES folders (id),
+    validity INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    floor_validity INTEGER NOT NULL,
+    floor_uid INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    date INTEGER,
+    zone INTEGER,
+    flags TEXT NOT NULL,
+    risky INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    looked INTEGER                              -- the target's UIDNEXT at the last look
+) STRICT;
+CREATE INDEX suspects_folder ON suspects (folder);
+
+CREATE TABLE surplus (
+    folder INTEGER NOT NULL REFERENCES folders (id),
+    target_validity INTEGER NOT NULL,
+    target_uid INTEGER NOT NULL,
+    uid INTEGER NOT NULL,                       -- the source message it is a copy or a part of
+    kind TEXT NOT NULL,
+    PRIMARY KEY (folder, target_validity, target_uid)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Gives the newest format of these steps.

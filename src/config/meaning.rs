@@ -91,6 +91,8 @@ fn options(
         outage,
         first_contact: time(&written.first_contact, &defaults.first_contact)?,
         timeout: time(&written.timeout, &defaults.timeout)?,
+        settle: time(&written.settle, &defaults.settle)?,
+        late: time(&written.late, &defaults.late)?,
         sample: *written.sample.or(&defaults.sample).value()?,
         spool_above: *spool_above.value()?,
         deleted: *written.copy_deleted.or(&defaults.copy_deleted).value()?,

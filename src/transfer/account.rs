@@ -32,6 +32,8 @@ pub(super) struct Account {
     pub(super) mode: Mode,
     pub(super) order: Order,
     pub(super) sample: f64,
+    pub(super) settle: std::time::Duration,
+    pub(super) late: std::time::Duration,
     /// `\Deleted` is carried over.
     pub(super) deleted: bool,
 }
@@ -108,6 +110,8 @@ impl Account {
             mode: context.mode,
             order: job.order,
             sample: job.options.sample,
+            settle: job.options.settle,
+            late: job.options.late,
             deleted: job.options.deleted,
         })
     }

@@ -43,6 +43,10 @@ pub struct Options {
     pub first_contact: Duration,
     /// Silence after which a connection counts as dead.
     pub timeout: Duration,
+    /// How long the target must stay as it is before a message whose answer was lost counts as not there.
+    pub settle: Duration,
+    /// How long after that look the target may still store what it was sent.
+    pub late: Duration,
     /// The part of the copied messages whose bytes are read back, 0 to 1.
     pub sample: f64,
     /// Messages above this many bytes go through a spool file.

@@ -12,11 +12,8 @@ use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// For how long a target must not change before what is absent counts as absent.
-const SETTLE: Duration = Duration::from_secs(2);
 /// Bodies on their way to be digested.
 const BODIES_MAX: usize = 16;
 
@@ -52,7 +49,7 @@ pub(super) async fn reconcile(
 async fn target_moved(account: &Account, both: &mut Both, target_name: &WireName) -> Result<bool, Failure> {
     let on_target = |error: crate::imap::ImapError| error.failure(Side::Target);
     tokio::select! {
-        () = tokio::time::sleep(SETTLE) => {}
+        () = tokio::time::sleep(account.settle) => {}
         () = account.stop.cancelled() => {
             return Err(Failure::new(None, crate::failure::Kind::Stopped, "go on: asked to stop"));
         }
@@ -278,7 +275,12 @@ async fn write_down(
         }
     }
     to_copy.sort_unstable();
-    ledger.retract(folder, validity, retract).await?;
+    // What was looked for in vain may arrive yet: it is looked for once more before the account ends.
+    let floor = both.target_opened.state.uid_validity.map(|validity| (validity, Uid::FIRST));
+    match floor {
+        Some(floor) => ledger.give_up(folder, validity, floor, retract).await?,
+        None => ledger.retract(folder, validity, retract).await?,
+    }
     ledger.settle(folder, validity, settle).await?;
     // The ledger lets no message be intended that it holds for landed.
     let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok());

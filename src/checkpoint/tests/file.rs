@@ -67,10 +67,10 @@ async fn a_newer_format_names_the_version_that_reads_it() {
         connection.close().unwrap();
     })
     .await;
-    assert!(matches!(error, LedgerError::Newer { found: 7, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Newer { found: 7, known: 2, .. }), "{error:?}");
     let failure = Failure::from(error);
     assert_eq!((failure.kind, failure.hint.as_str()), (Kind::State, "use mailhaul 0.9.0 or later"));
-    assert!(failure.text.ends_with("it has format 7, and this mailhaul knows formats up to 1"), "{}", failure.text);
+    assert!(failure.text.ends_with("it has format 7, and this mailhaul knows formats up to 2"), "{}", failure.text);
 }
 
 #[test]

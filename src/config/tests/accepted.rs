@@ -46,6 +46,8 @@ accounts = 2
 outage = "90m"
 first_contact = "0s"
 timeout = "1m 30s"
+settle = "0s"
+late = "1m"
 sample = 0.25
 spool_above = "300 KiB"
 memory = "64MB"
@@ -79,6 +81,8 @@ fn a_job_means_what_it_says() {
         outage: Some(Duration::from_secs(5400)),
         first_contact: Duration::ZERO,
         timeout: Duration::from_secs(90),
+        settle: Duration::ZERO,
+        late: Duration::from_secs(60),
         sample: 0.25,
         spool_above: 300 << 10,
         memory: 64_000_000,
@@ -88,7 +92,7 @@ fn a_job_means_what_it_says() {
     assert_eq!(
         job.warnings,
         [
-            "/jobs/job.toml:46: account[2].target.password: a secret is written in the file itself\n  hint: better { env = \"NAME\" }, { file = \"path\" } or { command = [\"program\", \"argument\"] }"
+            "/jobs/job.toml:48: account[2].target.password: a secret is written in the file itself\n  hint: better { env = \"NAME\" }, { file = \"path\" } or { command = [\"program\", \"argument\"] }"
         ]
     );
 }

@@ -44,7 +44,7 @@ fn unknown_keys_are_told_with_the_nearest_known_one() {
     job.toml:9: transfer.exclude: unknown key
       hint: "exclude" belongs in [folders]
     job.toml:10: transfer."odd key": unknown key
-      hint: known here: accounts, outage, first_contact, timeout, sample, spool_above, memory, copy_deleted
+      hint: known here: accounts, outage, first_contact, timeout, settle, late, sample, spool_above, memory, copy_deleted
     "#);
     assert_snapshot!(source("host = \"a.example\"\nuser = \"info\""), @r#"
     job.toml:3: source.user: unknown key

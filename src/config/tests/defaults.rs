@@ -101,6 +101,8 @@ fn defaults_are_what_they_are_said_to_be() {
         outage: Some(Duration::from_secs(3600)),
         first_contact: Duration::from_secs(15),
         timeout: Duration::from_secs(120),
+        settle: Duration::from_secs(2),
+        late: Duration::from_secs(15),
         sample: 0.01,
         spool_above: 1 << 20,
         memory: 32 << 20,

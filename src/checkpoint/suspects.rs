@@ -1,0 +1,268 @@
+//! What may still arrive, and what is on the target beyond the source's messages.
+//!
+//! A *suspect* is a message that was sent, whose answer was lost and that was not there when it was looked for: the target
+//! may store it yet. A *surplus* is a message on the target that we put there, or let be put there, and that no source
+//! message stands behind: a second copy, or the remnant of one that was cut off.
+
+use super::accounts::{AccountId, FolderId};
+use super::codec;
+use super::error::LedgerError;
+use super::{FolderSummary, Ledger};
+use crate::mail::{Digest, Flags, FolderPath, InternalDate, Record, Uid, UidValidity};
+use rusqlite::{Row, params};
+use serde::Serialize;
+use std::time::SystemTime;
+
+/// A message that was sent, is not there, and may arrive yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suspect {
+    /// Names it.
+    pub id: u64,
+    /// The message at the source, under the UIDVALIDITY it had.
+    pub source: (UidValidity, Uid),
+    /// No target UID below can be it.
+    pub floor: (UidValidity, Uid),
+    /// Bytes sent.
+    pub size: u64,
+    /// Of all bytes.
+    pub digest: Digest,
+    /// INTERNALDATE as sent.
+    pub date: Option<InternalDate>,
+    /// As sent.
+    pub flags: Flags,
+    /// Its bytes are such as some servers alter.
+    pub risky: bool,
+    /// When it was found absent.
+    pub since: SystemTime,
+    /// The folder's UIDNEXT when it was last looked for.
+    pub looked: Option<Uid>,
+}
+
+/// What a surplus message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SurplusKind {
+    /// Another copy of a message that has its copy.
+    Copy,
+    /// The beginning of a message, cut off.
+    Remnant,
+}
+
+impl SurplusKind {
+    const ALL: [Self; 2] = [Self::Copy, Self::Remnant];
+
+    /// Gives the name it is kept under.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Copy => "copy",
+            Self::Remnant => "remnant",
+        }
+    }
+}
+
+/// A message on the target that no source message stands behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surplus {
+    /// Where it is.
+    pub target: (UidValidity, Uid),
+    /// Of which source message it is a copy or a part.
+    pub source_uid: Uid,
+    /// What it is.
+    pub kind: SurplusKind,
+}
+
+/// A surplus message, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SurplusNote {
+    /// The folder's path at the source.
+    pub path: FolderPath,
+    /// What is there.
+    pub surplus: Surplus,
+}
+
+impl Ledger {
+    /// Takes back intents that were looked for and not found, and remembers each as a [`Suspect`]; durable when it returns.
+    /// `floor`: where a record has none. What is no open intent stays as it is.
+    pub async fn give_up(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        floor: (UidValidity, Uid),
+        uids: Vec<Uid>,
+    ) -> Result<(), LedgerError> {
+        const SUSPECT: &str = "
+            INSERT INTO suspects (folder, validity, uid, floor_validity, floor_uid, size, digest, date, zone, flags, risky,
+                since)
+            SELECT folder, validity, uid, COALESCE(floor_validity, ?4), COALESCE(floor_uid, ?5), size, digest, date, zone,
+                flags, risky, ?6
+            FROM records WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage = 0 AND digest IS NOT NULL";
+        const RETRACT: &str = "DELETE FROM records WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage = 0";
+        if uids.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            let now = codec::of_time(SystemTime::now());
+            let mut suspect = connection.prepare_cached(SUSPECT)?;
+            let mut retract = connection.prepare_cached(RETRACT)?;
+            for uid in uids {
+                let message = (folder.0, validity.value(), uid.value());
+                let (epoch, first) = (floor.0.value(), floor.1.value());
+                suspect.execute(params![message.0, message.1, message.2, epoch, first, now])?;
+                retract.execute(message)?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Gives the suspects of one folder, the oldest first.
+    pub async fn suspects(&self, folder: FolderId) -> Result<Vec<Suspect>, LedgerError> {
+        const SQL: &str = "SELECT id, validity, uid, floor_validity, floor_uid, size, digest, date, zone, flags, risky,
+            since, looked FROM suspects WHERE folder = ?1 ORDER BY id";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let rows = select.query_map([folder.0], suspect)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Gives the folders of an account that have suspects.
+    pub async fn suspected(&self, account: AccountId) -> Result<Vec<FolderSummary>, LedgerError> {
+        const SQL: &str = "SELECT DISTINCT folder FROM suspects JOIN folders ON folders.id = folder WHERE account = ?1";
+        let ids: Vec<i64> = self
+            .read(move |connection| {
+                let mut select = connection.prepare_cached(SQL)?;
+                let rows = select.query_map([account.0], |row| row.get(0))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folders = self.folders(account).await?;
+        Ok(folders.into_iter().filter(|folder| ids.contains(&folder.id.0)).collect())
+    }
+
+    /// Notes that suspects were looked for when the folder's UIDNEXT was this. Queued, as [`Self::landed`] is.
+    pub async fn looked_for(&self, suspects: Vec<u64>, uid_next: Option<Uid>) -> Result<(), LedgerError> {
+        self.queue(move |connection| {
+            let mut update = connection.prepare_cached("UPDATE suspects SET looked = ?2 WHERE id = ?1")?;
+            let next = uid_next.map_or(0, Uid::value);
+            for id in suspects {
+                update.execute(params![codec::of_size(id), next])?;
+            }
+            Ok(0)
+        })
+        .await
+    }
+
+    /// Forgets suspects: they have come, or cannot come any more. Durable when it returns.
+    pub async fn clear_suspects(&self, suspects: Vec<u64>) -> Result<(), LedgerError> {
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            let mut delete = connection.prepare_cached("DELETE FROM suspects WHERE id = ?1")?;
+            for id in suspects {
+                delete.execute([codec::of_size(id)])?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Notes what is on the target beyond the source's messages; durable when it returns.
+    pub async fn note_surplus(&self, folder: FolderId, surplus: Vec<Surplus>) -> Result<(), LedgerError> {
+        const SQL: &str =
+            "INSERT INTO surplus (folder, target_validity, target_uid, uid, kind) VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO NOTHING";
+        if surplus.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            let mut insert = connection.prepare_cached(SQL)?;
+            for Surplus { target: (validity, uid), source_uid, kind } in surplus {
+                insert.execute(params![folder.0, validity.value(), uid.value(), source_uid.value(), kind.as_str()])?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Gives what is known to be surplus in a folder, by target UID.
+    pub async fn surplus(&self, folder: FolderId) -> Result<Vec<Surplus>, LedgerError> {
+        const SQL: &str =
+            "SELECT target_validity, target_uid, uid, kind FROM surplus WHERE folder = ?1 ORDER BY target_uid";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let rows = select.query_map([folder.0], |row| surplus(row, 0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Gives what is known to be surplus in an account, by folder.
+    pub async fn surpluses(&self, account: AccountId) -> Result<Vec<SurplusNote>, LedgerError> {
+        const SQL: &str = "SELECT f.path, s.target_validity, s.target_uid, s.uid, s.kind
+            FROM surplus AS s JOIN folders AS f ON f.id = s.folder
+            WHERE f.account = ?1 AND f.current = 1 ORDER BY f.path, s.target_uid";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let rows = select.query_map([account.0], |row| {
+                let path = codec::json(row.get_ref(0)?.as_str()?, 0)?;
+                Ok(SurplusNote { path, surplus: surplus(row, 1)? })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Forgets surplus that is on the target no more. Queued, as [`Self::landed`] is.
+    pub async fn forget_surplus(&self, folder: FolderId, gone: Vec<(UidValidity, Uid)>) -> Result<(), LedgerError> {
+        const SQL: &str = "DELETE FROM surplus WHERE folder = ?1 AND target_validity = ?2 AND target_uid = ?3";
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.queue(move |connection| {
+            let mut delete = connection.prepare_cached(SQL)?;
+            for (validity, uid) in gone {
+                delete.execute(params![folder.0, validity.value(), uid.value()])?;
+            }
+            Ok(0)
+        })
+        .await
+    }
+}
+
+fn suspect(row: &Row<'_>) -> rusqlite::Result<Suspect> {
+    let place = |column| codec::place(row, column)?.ok_or(rusqlite::Error::InvalidQuery);
+    let (date, zone): (Option<i64>, Option<i16>) = (row.get(7)?, row.get(8)?);
+    Ok(Suspect {
+        id: codec::size(row, 0)?,
+        source: place(1)?,
+        floor: place(3)?,
+        size: codec::size(row, 5)?,
+        digest: codec::digest(row, 6)?.ok_or(rusqlite::Error::InvalidQuery)?,
+        date: date.zip(zone).and_then(|(unix, zone)| InternalDate::new(unix, zone)),
+        flags: Flags::parse(row.get_ref(9)?.as_str()?),
+        risky: row.get(10)?,
+        since: codec::time(row.get(11)?),
+        looked: row.get::<_, Option<u32>>(12)?.and_then(Uid::new),
+    })
+}
+
+fn surplus(row: &Row<'_>, column: usize) -> rusqlite::Result<Surplus> {
+    let kind: String = row.get(column + 3)?;
+    let known = SurplusKind::ALL.into_iter().find(|known| known.as_str() == kind);
+    let strange = || rusqlite::Error::InvalidColumnType(column + 3, kind.clone(), rusqlite::types::Type::Text);
+    Ok(Surplus {
+        target: codec::place(row, column)?.ok_or(rusqlite::Error::InvalidQuery)?,
+        source_uid: codec::uid(row, column + 2)?,
+        kind: known.ok_or_else(strange)?,
+    })
+}
