@@ -90,6 +90,8 @@ pub enum Kind {
     MessageUnreadable,
     /// The server refused one folder.
     FolderRefused,
+    /// Many copies, or their whole folder, have gone from the target since the last look.
+    CopiesGone,
     /// A command was refused for a reason that is none of the others.
     CommandRefused,
     /// Source and target are the same mailbox.
@@ -126,6 +128,7 @@ impl Kind {
             Self::MessageRefused => (Scope::Message, Remedy::Again),
             Self::MessageUnreadable => (Scope::Message, Remedy::Again),
             Self::FolderRefused | Self::CommandRefused => (Scope::Folder, Remedy::Skip),
+            Self::CopiesGone => (Scope::Folder, Remedy::Ask),
             Self::State => (Scope::Job, Remedy::Ask),
             Self::Stopped => (Scope::Job, Remedy::Later),
         }

@@ -153,7 +153,7 @@ impl Exit {
             Kind::Throttled | Kind::Unavailable => Self::Parked,
             Kind::MailboxFull => Self::MailboxFull,
             Kind::Protocol => Self::Protocol,
-            Kind::MessageRefused | Kind::MessageUnreadable => Self::Exceptions,
+            Kind::MessageRefused | Kind::MessageUnreadable | Kind::CopiesGone => Self::Exceptions,
             Kind::FolderRefused | Kind::CommandRefused => Self::CommandRefused,
             Kind::SameMailbox => Self::SameMailbox,
             Kind::AccountBusy => Self::AccountBusy,

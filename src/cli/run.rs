@@ -13,7 +13,7 @@ use std::time::SystemTime;
 /// `mailhaul run`.
 pub(super) async fn run(ground: &Ground, arguments: &Run) -> Result<Exit, Refusal> {
     let jobs = jobs::load(&arguments.jobs)?;
-    let mode = Mode { retry: arguments.failed, restore: arguments.restore_removed };
+    let mode = Mode { retry: arguments.failed, restore: arguments.restore_removed, accept: arguments.accept_removed };
     carry_out(ground, jobs, mode, arguments.json, Vec::new()).await
 }
 

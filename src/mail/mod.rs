@@ -86,6 +86,9 @@ impl fmt::Display for Uid {
 pub struct UidValidity(NonZeroU32);
 
 impl UidValidity {
+    /// The smallest one.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
     /// Makes a UIDVALIDITY; zero is none.
     #[must_use]
     pub fn new(value: u32) -> Option<Self> {

@@ -12,6 +12,8 @@ mod folder;
 mod pool;
 mod prove;
 mod reconcile;
+mod removed;
+mod unchanged;
 mod verify;
 
 pub use account::{AccountEnd, key};
@@ -64,6 +66,8 @@ pub struct Mode {
     pub retry: bool,
     /// Messages that were removed from the target are copied again.
     pub restore: bool,
+    /// Whatever is gone from the target was removed by its user, however much it is.
+    pub accept: bool,
 }
 
 /// What all jobs of a process share: the way to hosts, the connections to them, room for bodies on their way.

@@ -25,12 +25,18 @@ pub(super) async fn prove(
     from: Uid,
     before: &Listing,
 ) -> Result<(FolderEnd, Option<FolderState>), Failure> {
-    let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
-    if opened.state.uid_validity != task.target_validity {
-        let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
-        return Err(Failure::new(Side::Target, Kind::Lost, text));
-    }
-    let new = list(&mut target.session, from, opened.state).await.map_err(on_target)?;
+    let new = match task.target_lasts {
+        true => {
+            let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
+            if opened.state.uid_validity != task.target_validity {
+                let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
+                return Err(Failure::new(Side::Target, Kind::Lost, text));
+            }
+            list(&mut target.session, from, opened.state).await.map_err(on_target)?
+        }
+        // Opened again, it would have other UIDs; nothing was appended since it was listed.
+        false => Listing::default(),
+    };
     let listed = Listed { before, new: &new, from };
     let mut to_read = Vec::new();
     let estimates = target.session.family().quirks().size_is_estimate;

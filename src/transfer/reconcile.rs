@@ -6,6 +6,7 @@
 
 use super::account::Account;
 use super::folder::{Both, list};
+use super::removed;
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Found, Landed, Settlement};
 use crate::failure::Failure;
@@ -42,6 +43,7 @@ pub(super) async fn reconcile(
     {
         matched = match_once(account, folder, both, plan).await?;
     }
+    removed::recall(account, folder, both, &mut matched).await?;
     write_down(account, folder, both, plan, matched).await
 }
 
@@ -55,6 +57,17 @@ async fn target_moved(account: &Account, both: &mut Both, target_name: &WireName
         }
     }
     let before = both.target_opened.state;
+    if !both.target_lasts {
+        // Opened again, it would have other UIDs.
+        let now = both.target.session.status(target_name).await.map_err(on_target)?;
+        return match now.messages == before.messages {
+            true => Ok(false),
+            false => {
+                let text = format!("look at folder \"{target_name}\" again: it has changed meanwhile");
+                Err(Failure::new(Side::Target, crate::failure::Kind::Lost, text))
+            }
+        };
+    }
     let opened = both.target.session.examine(target_name).await.map_err(on_target)?;
     if opened.state == before {
         return Ok(false);

@@ -3,7 +3,7 @@
 use super::Context;
 use super::account::Account;
 use super::check::each;
-use super::folder::{WINDOW, Windows, list};
+use super::folder::{WINDOW, Windows, lasts, list};
 use super::reconcile::{answer, digests};
 use crate::config;
 use crate::failure::{Failure, Kind};
@@ -146,7 +146,7 @@ async fn folder(account: &Account, pair: &FolderPair, level: Level, sample: f64)
     verdict.target_messages = target_listing.len() as u64;
     let row = account.ledger.folder(account.id, &pair.source.name, &existing.name, &pair.source.path).await?;
     let mut pairs: BTreeMap<Uid, (Uid, Option<Digest>)> = BTreeMap::new();
-    if let Some(validity) = opened.state.uid_validity {
+    if let Some(validity) = opened.state.uid_validity.filter(|_| lasts(&opened) && lasts(&target_opened)) {
         let mut windows = Windows::of(&account.ledger, row.id, validity);
         while let Some(records) = windows.next().await? {
             for record in &records {
