@@ -31,9 +31,9 @@ async fn pair(target_features: Features) -> Pair {
 }
 
 /// Folder by folder, how often each message is there: flags and bytes.
-type Content = BTreeMap<String, BTreeMap<(Vec<String>, Vec<u8>), usize>>;
+pub(crate) type Content = BTreeMap<String, BTreeMap<(Vec<String>, Vec<u8>), usize>>;
 
-fn content(server: &Server) -> Content {
+pub(crate) fn content(server: &Server) -> Content {
     let account = server.account("u");
     let mut all = BTreeMap::new();
     for folder in account.folders() {
