@@ -114,6 +114,12 @@ fn mark(flags: &Flags) -> u64 {
 }
 
 impl Offer {
+    /// Gives where it is.
+    #[must_use]
+    pub fn uid(&self) -> Uid {
+        self.target_uid
+    }
+
     /// A message of which only the listing is known.
     #[must_use]
     pub fn new(entry: Entry<'_>) -> Self {
@@ -128,11 +134,11 @@ impl Offer {
         }
     }
 
-    /// A message of which only the record is left, known by its source UID; None where its bytes were never known.
+    /// A message known from its record, which need not be asked about; None where its bytes were never known.
     #[must_use]
-    pub fn recalled(record: &Record) -> Option<Self> {
+    pub fn recalled(record: &Record, target_uid: Uid) -> Option<Self> {
         Some(Self {
-            target_uid: record.source_uid,
+            target_uid,
             size: Some(record.size),
             date: record.date,
             flags: mark(&record.flags),

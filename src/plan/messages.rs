@@ -1,6 +1,6 @@
 //! What is to be done in one folder: source listing, target listing and records, joined in UID order.
 
-use super::matching::{Claim, Need};
+use super::matching::{Claim, Need, Offer};
 use crate::mail::{Fate, Flags, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
 use std::collections::BTreeMap;
 
@@ -21,6 +21,9 @@ pub struct FolderPlan {
     pub paired: Vec<Uid>,
     /// Sent, unknown, and no longer at the source.
     pub gone: Vec<Uid>,
+    /// Copies of messages that have left the source, each with the UID it had there. They stay; where the same message comes
+    /// back under another UID, this is its copy.
+    pub left: Vec<(Uid, Offer)>,
     /// Of the fresh and the needs: a record says that they landed, in a place that is no more.
     pub stale: Vec<Uid>,
 }
@@ -115,6 +118,8 @@ pub struct Sorter<'a> {
     /// The target's UIDs do not last: where records say that copies are means nothing.
     placeless: bool,
     plan: FolderPlan,
+    /// Target UIDs of the plan's `left`, and of those whose content is not known.
+    left: Vec<Uid>,
     /// Position in the source listing: all before it is sorted.
     at: usize,
 }
@@ -125,7 +130,7 @@ impl<'a> Sorter<'a> {
     pub fn new(source: &'a Listing, target: &'a Listing, target_validity: Option<UidValidity>) -> Self {
         let plan = FolderPlan::default();
         let (retry, restore, deleted, placeless) = (false, false, false, false);
-        Self { source, target, target_validity, retry, restore, deleted, placeless, plan, at: 0 }
+        Self { source, target, target_validity, retry, restore, deleted, placeless, plan, left: Vec::new(), at: 0 }
     }
 
     /// Tries what was refused or unreadable again.
@@ -176,7 +181,11 @@ impl<'a> Sorter<'a> {
     #[must_use]
     pub fn finish(mut self) -> FolderPlan {
         self.plan.fresh.extend(&self.source.uids()[self.at..]);
-        self.plan.paired.sort_unstable();
+        let plan = &mut self.plan;
+        plan.paired.sort_unstable();
+        plan.left.retain(|(_, offer)| plan.paired.binary_search(&offer.uid()).is_err());
+        plan.paired.append(&mut self.left);
+        plan.paired.sort_unstable();
         self.plan
     }
 
@@ -222,8 +231,12 @@ impl<'a> Sorter<'a> {
             }
             return;
         };
+        let Some(source) = self.source.get(record.source_uid).filter(|_| listed) else {
+            self.left.push(target);
+            self.plan.left.extend(Offer::recalled(record, target).map(|offer| (record.source_uid, offer)));
+            return;
+        };
         self.plan.paired.push(target);
-        let Some(source) = self.source.get(record.source_uid).filter(|_| listed) else { return };
         *self.plan.settled.entry(fate).or_default() += 1;
         let wanted =
             if self.deleted { source.flags.clone() } else { source.flags.clone().without_system(SystemFlag::Deleted) };
@@ -351,6 +364,15 @@ mod tests {
         sorter.records(&[record(1, COPIED, Some((1, 1))), adopted]);
         let plan = sorter.finish();
         assert_eq!((plan.needs.len(), numbers(&plan.fresh), plan.paired.len()), (1, vec![2], 0));
+    }
+
+    #[test]
+    fn the_copy_of_what_left_the_source_is_offered_to_what_comes_back() {
+        let records =
+            [record(1, COPIED, Some((1, 7))), record(2, COPIED, Some((1, 8))), record(3, COPIED, Some((1, 8)))];
+        let plan = plan(&[(3, "\\Seen"), (4, "")], &[(7, ""), (8, "")], &records);
+        let left: Vec<_> = plan.left.iter().map(|(uid, offer)| (uid.value(), offer.uid().value())).collect();
+        assert_eq!((left, numbers(&plan.fresh), numbers(&plan.paired)), (vec![(1, 7)], vec![4], vec![7, 8, 8]));
     }
 
     #[test]

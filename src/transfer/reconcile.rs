@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer};
+use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
 /// Bodies on their way to be digested.
@@ -89,7 +90,8 @@ pub(super) async fn match_once(
     plan: &FolderPlan,
 ) -> Result<Matched, Failure> {
     let offered = offered(account, folder, both, plan).await?;
-    let offers: Vec<Offer> = offered.into_iter().map(Offer::new).collect();
+    let left = plan.left.iter().map(|(_, offer)| offer.clone());
+    let offers: Vec<Offer> = offered.into_iter().map(Offer::new).chain(left).collect();
     let likely = Likely::among(&offers, plan.fresh.len());
     let (like, unlike): (Vec<Entry<'_>>, Vec<Entry<'_>>) =
         plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(|entry| likely.has(entry));
@@ -101,6 +103,8 @@ pub(super) async fn match_once(
     let source = (&mut both.source.session, &both.source_listing);
     answer(account, &mut matching, source, (&mut both.target.session, &both.target_listing)).await?;
     let mut matched = matching.finish();
+    let left: BTreeSet<Uid> = plan.left.iter().map(|(_, offer)| offer.uid()).collect();
+    matched.surplus.retain(|uid| !left.contains(uid));
     matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
     Ok(matched)
 }
@@ -297,8 +301,10 @@ async fn write_down(
     ledger.settle(folder, validity, settle).await?;
     // The ledger lets no message be intended that it holds for landed.
     let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok());
+    let taken: BTreeSet<Uid> = matched.found.iter().map(|one| one.target_uid).collect();
+    let replaced = plan.left.iter().filter(|(_, offer)| taken.contains(&offer.uid())).map(|(uid, _)| uid);
     let ended = |uid: &Uid, fate| Settlement { source_uid: *uid, fate, size: 0, date: None, trouble: None };
-    ledger.settle(folder, validity, lost.map(|uid| ended(uid, Fated::Gone)).collect()).await?;
+    ledger.settle(folder, validity, lost.chain(replaced).map(|uid| ended(uid, Fated::Gone)).collect()).await?;
     ledger.settle(folder, validity, plan.removed.iter().map(|uid| ended(uid, Fated::Removed)).collect()).await?;
     Ok(Reconciled { to_copy, found, flags })
 }

@@ -91,11 +91,8 @@ pub(super) async fn recall(
         return Err(ask(&both.target_path, recalled.gone, recalled.were));
     }
     // Records of several epochs may have the same UID: each is numbered by its place.
-    let numbered = recalled.removed.into_iter().zip(1..).filter_map(|(mut record, at)| {
-        record.source_uid = Uid::new(at)?;
-        Offer::recalled(&record)
-    });
-    let offers: Vec<Offer> = numbered.collect();
+    let offers: Vec<Offer> =
+        recalled.removed.iter().zip(1..).filter_map(|(record, at)| Offer::recalled(record, Uid::new(at)?)).collect();
     let likely = Likely::among(&offers, usize::MAX);
     let absent = matched.absent.iter().filter(|(_, claim)| *claim == Claim::New);
     let needs: Vec<Need> = absent
