@@ -246,8 +246,12 @@ async fn multisets_end_as_they_are_at_the_source() {
         for header in [header, ""] {
             let two = two().await;
             let message = |body: &str| dated(format!("{header}\r\n{body}\r\n"), 1);
-            at_source.iter().for_each(|body| drop(two.give("INBOX", message(body))));
-            before.iter().for_each(|body| drop(two.has("INBOX", message(body))));
+            for body in &at_source {
+                two.give("INBOX", message(body));
+            }
+            for body in &before {
+                two.has("INBOX", message(body));
+            }
             two.haul.run().await.assert_complete();
             assert_eq!(two.on_target("INBOX"), after, "{what}, {header}");
             let ran = two.copies_nothing(what).await;

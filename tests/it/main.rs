@@ -4,6 +4,7 @@
 
 mod conformance;
 mod epochs;
+mod failures;
 mod identity;
 mod migrate;
 mod program;

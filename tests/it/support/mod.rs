@@ -13,6 +13,7 @@ pub(crate) mod dovecot;
 pub(crate) mod fill;
 pub(crate) mod haul;
 mod launch;
+pub(crate) mod proxy;
 pub(crate) mod response;
 mod scratch;
 mod token;

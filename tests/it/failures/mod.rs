@@ -1,0 +1,3 @@
+//! The list of ways in which migrations go wrong, by number.
+
+mod connection;
