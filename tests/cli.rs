@@ -234,7 +234,7 @@ fn every_command_has_help_with_examples() {
     Options:
           --failed           Try messages again that were refused or unreadable
           --restore-removed  Copy messages again that their user removed from the target
-          --accept-removed   Take it that the target's user removed what is gone from there, however much
+          --accept-removed   Take whatever is gone from the target as removed by its user
           --json             Print one JSON object per event
       -h, --help             Print help
 
