@@ -19,7 +19,7 @@ async fn filled(features: Features) -> Two {
 }
 
 fn numbered(at: usize) -> NewMessage {
-    let flags = if at % 3 == 0 { "\\Seen" } else { "\\Flagged" };
+    let flags = if at.is_multiple_of(3) { "\\Seen" } else { "\\Flagged" };
     match at % 4 {
         0 => dated("Subject: twin\r\n\r\ntwin\r\n", 1),
         1 => dated(format!("\r\nwithout header {}\r\n", at / 8), 2),
