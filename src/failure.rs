@@ -88,8 +88,12 @@ pub enum Kind {
     MessageRefused,
     /// The source lists a message and gives no body for it.
     MessageUnreadable,
+    /// The target acknowledged a message and does not show it.
+    Missing,
     /// The server refused one folder.
     FolderRefused,
+    /// Many copies, or their whole folder, have gone from the target since the last look.
+    CopiesGone,
     /// A command was refused for a reason that is none of the others.
     CommandRefused,
     /// Source and target are the same mailbox.
@@ -124,8 +128,9 @@ impl Kind {
             Self::Throttled | Self::Unavailable => (Scope::Account, Remedy::Later),
             Self::Protocol => (Scope::Session, Remedy::Reconnect),
             Self::MessageRefused => (Scope::Message, Remedy::Again),
-            Self::MessageUnreadable => (Scope::Message, Remedy::Again),
+            Self::MessageUnreadable | Self::Missing => (Scope::Message, Remedy::Again),
             Self::FolderRefused | Self::CommandRefused => (Scope::Folder, Remedy::Skip),
+            Self::CopiesGone => (Scope::Folder, Remedy::Ask),
             Self::State => (Scope::Job, Remedy::Ask),
             Self::Stopped => (Scope::Job, Remedy::Later),
         }

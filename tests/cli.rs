@@ -236,6 +236,7 @@ fn every_command_has_help_with_examples() {
           --failed           Only try messages again that were refused, unreadable or missing; new mail
                              waits for a run without this
           --restore-removed  Copy messages again that their user removed from the target
+          --accept-removed   Take whatever is gone from the target as removed by its user
           --json             Print one JSON object per event
       -h, --help             Print help
 

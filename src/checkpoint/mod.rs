@@ -34,7 +34,7 @@ pub use accounts::{AccountId, AccountKey, AccountState, FailureNote, FolderId, F
 pub use error::LedgerError;
 pub use lock::AccountLock;
 pub use people::{AccountSummary, Count, FolderSummary, Loss, LossKind, Totals, TroubleNote};
-pub use records::{Ending, Found, Landed, Settlement, Trouble};
+pub use records::{Ending, Found, Landed, Recalled, Settlement, Trouble};
 pub use suspects::{Surplus, SurplusKind, SurplusNote, Suspect};
 pub use upkeep::{SetAside, StateFacts};
 pub use writer::Steps;

@@ -106,6 +106,17 @@ pub struct Settlement {
     pub trouble: Option<Trouble>,
 }
 
+/// What is known of messages that have gone from the target, from before the source's UIDVALIDITY changed.
+#[derive(Debug, Clone, Default)]
+pub struct Recalled {
+    /// Those that are gone, each known by its source UID of then; several may have the same.
+    pub removed: Vec<Record>,
+    /// How many of them went since the last look.
+    pub gone: u64,
+    /// How many copies there were at that look.
+    pub were: u64,
+}
+
 impl Ledger {
     /// Writes down what is about to be appended; durable when it returns. The records' stage, target and evidence are not
     /// looked at, and of their flags only what can be sent is kept.
@@ -418,6 +429,81 @@ impl Ledger {
         self.held(folder, target_validity, true).await
     }
 
+    /// Gives what records under other source UIDVALIDITYs know of messages that were on the target and are not now: `here`
+    /// are the UIDs the target lists under `target_validity`, ascending. With them: how many copies there were.
+    pub async fn recall(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        target_validity: UidValidity,
+        here: Vec<Uid>,
+    ) -> Result<Recalled, LedgerError> {
+        self.read(move |connection| {
+            let removed = codec::of_fate(Fate::Removed);
+            let mut recalled = Recalled::default();
+            for others in OTHERS {
+                let sql = format!(
+                    "{SELECT} WHERE folder = ?1 AND {others}
+                        AND (stage = ?4 OR stage IN (1, 2) AND target_validity = ?3 AND target_uid IS NOT NULL)"
+                );
+                let mut select = connection.prepare_cached(&sql)?;
+                let mut rows = select.query(params![folder.0, validity.value(), target_validity.value(), removed])?;
+                while let Some(row) = rows.next()? {
+                    let record = record(row)?;
+                    if record.stage != Stage::Settled(Fate::Removed) {
+                        recalled.were += 1;
+                        if record.target.is_some_and(|(_, uid)| here.binary_search(&uid).is_ok()) {
+                            continue;
+                        }
+                        recalled.gone += 1;
+                    }
+                    recalled.removed.push(record);
+                }
+            }
+            Ok(recalled)
+        })
+        .await
+    }
+
+    /// Says how many messages a folder's records hold for being on the target, under any source UIDVALIDITY.
+    pub async fn copies(&self, folder: FolderId) -> Result<u64, LedgerError> {
+        self.read(move |connection| {
+            let mut count =
+                connection.prepare_cached("SELECT count(*) FROM records WHERE folder = ?1 AND stage IN (1, 2)")?;
+            Ok(count.query_row([folder.0], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// Forgets what was known of a folder's messages under this UIDVALIDITY: their UIDs mean nothing any more.
+    pub async fn forget_records(&self, folder: FolderId, validity: UidValidity) -> Result<(), LedgerError> {
+        self.forget_where(&["validity = ?2"], folder, validity).await
+    }
+
+    /// Forgets what was known of a folder's messages under any other UIDVALIDITY: every message has its fate under this
+    /// one.
+    pub async fn forget_others(&self, folder: FolderId, validity: UidValidity) -> Result<(), LedgerError> {
+        self.forget_where(&OTHERS, folder, validity).await
+    }
+
+    async fn forget_where(
+        &self,
+        which: &'static [&'static str],
+        folder: FolderId,
+        validity: UidValidity,
+    ) -> Result<(), LedgerError> {
+        self.queue(move |connection| {
+            for which in which {
+                for table in ["losses", "records"] {
+                    let sql = format!("DELETE FROM {table} WHERE folder = ?1 AND {which}");
+                    connection.prepare_cached(&sql)?.execute(params![folder.0, validity.value()])?;
+                }
+            }
+            Ok(0)
+        })
+        .await
+    }
+
     async fn select(
         &self,
         rest: &'static str,
@@ -436,6 +522,9 @@ impl Ledger {
         .await
     }
 }
+
+/// Any UIDVALIDITY but ?2, in two ranges of the primary key: the records under ?2 are the most, and need not be read.
+const OTHERS: [&str; 2] = ["validity < ?2", "validity > ?2"];
 
 const SELECT: &str =
     "SELECT uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid, size, digest,

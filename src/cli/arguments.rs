@@ -214,6 +214,9 @@ pub(super) struct Run {
     /// Copy messages again that their user removed from the target
     #[arg(long)]
     pub(super) restore_removed: bool,
+    /// Take whatever is gone from the target as removed by its user
+    #[arg(long, conflicts_with = "restore_removed")]
+    pub(super) accept_removed: bool,
     /// Print one JSON object per event
     #[arg(long)]
     pub(super) json: bool,

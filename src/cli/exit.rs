@@ -157,7 +157,7 @@ impl Exit {
             Kind::Throttled | Kind::Unavailable => Self::Parked,
             Kind::MailboxFull => Self::MailboxFull,
             Kind::Protocol => Self::Protocol,
-            Kind::MessageRefused | Kind::MessageUnreadable => Self::Exceptions,
+            Kind::MessageRefused | Kind::MessageUnreadable | Kind::Missing | Kind::CopiesGone => Self::Exceptions,
             Kind::FolderRefused | Kind::CommandRefused => Self::CommandRefused,
             Kind::SameMailbox => Self::SameMailbox,
             Kind::AccountBusy => Self::AccountBusy,

@@ -13,7 +13,12 @@ use std::time::SystemTime;
 /// `mailhaul run`.
 pub(super) async fn run(ground: &Ground, arguments: &Run) -> Result<Exit, Refusal> {
     let jobs = jobs::load(&arguments.jobs)?;
-    let mode = Mode { retry: arguments.failed, restore: arguments.restore_removed, ..Mode::default() };
+    let mode = Mode {
+        retry: arguments.failed,
+        restore: arguments.restore_removed,
+        accept: arguments.accept_removed,
+        ..Mode::default()
+    };
     carry_out(ground, jobs, mode, arguments.json, Vec::new()).await
 }
 

@@ -4,7 +4,7 @@
 //! bytes are the literal's and nothing else.
 
 use super::wire::Broken;
-use crate::mail::{Digest, header_digest};
+use crate::mail::{Digest, Likeness, header_digest};
 use sha2::{Digest as _, Sha256};
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
@@ -287,6 +287,23 @@ impl Body {
             at += piece.len() as u64;
         }
         file.flush().await
+    }
+
+    /// Reads the bytes once more and gives their [`Likeness`].
+    ///
+    /// # Errors
+    /// What hinders the spool file.
+    pub async fn likeness(&mut self) -> std::io::Result<Digest> {
+        let (mut likeness, mut piece, mut at) = (Likeness::default(), Vec::new(), 0);
+        while at < self.length {
+            self.read(at, &mut piece).await?;
+            if piece.is_empty() {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            likeness.update(&piece);
+            at += piece.len() as u64;
+        }
+        Ok(likeness.finish())
     }
 
     /// Gives the bytes piece by piece: all at once from memory, in `CHUNK` pieces from a file.

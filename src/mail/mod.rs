@@ -13,7 +13,7 @@ mod record;
 pub use date::InternalDate;
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
-pub use key::{KEY_FIELDS, digest, header_digest};
+pub use key::{KEY_FIELDS, Likeness, digest, header_digest};
 pub use listing::{Entry, Listing};
 pub use record::{Record, Stage};
 
@@ -86,6 +86,9 @@ impl fmt::Display for Uid {
 pub struct UidValidity(NonZeroU32);
 
 impl UidValidity {
+    /// The smallest one.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
     /// Makes a UIDVALIDITY; zero is none.
     #[must_use]
     pub fn new(value: u32) -> Option<Self> {

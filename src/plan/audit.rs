@@ -213,15 +213,6 @@ pub fn standing(fate: Fate, flaws: &[Flaw], listed: &Listed) -> Standing {
     }
 }
 
-/// Says whether so much was removed from a folder that a person has to say whether its user did it: more than a tenth of
-/// it, and more than a handful.
-#[must_use]
-pub fn is_mass_removal(removed: u64, messages: u64) -> bool {
-    /// Somebody who tidies up a small folder is no disaster.
-    const HANDFUL: u64 = 10;
-    removed > HANDFUL && removed.saturating_mul(10) > messages
-}
-
 /// The numbers of a folder, counted each for itself so that they can contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Sums {
@@ -413,12 +404,5 @@ mod tests {
         insta::assert_snapshot!(broken(|sums| *sums.evidence.get_mut(&Evidence::Counted).unwrap() = 0), @"1 pieces of evidence, but 2: messages that are on the target");
         insta::assert_snapshot!(broken(|sums| (sums.copies, sums.surplus) = (1, 4)), @"1 copies on the target, but 2: messages that are on the target");
         insta::assert_snapshot!(broken(|sums| sums.surplus -= 1), @"4 target messages accounted for, but 5: messages the target lists");
-    }
-
-    #[test]
-    fn a_mass_removal_is_more_than_a_tenth_and_more_than_a_handful() {
-        for (removed, messages, mass) in [(3, 5, false), (10, 10, false), (11, 110, false), (11, 109, true)] {
-            assert_eq!(is_mass_removal(removed, messages), mass, "{removed} of {messages}");
-        }
     }
 }

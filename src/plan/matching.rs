@@ -1,14 +1,16 @@
 //! Which target message is which source message, by content, where no UID says so.
 //!
 //! On multisets: a target message is claimed once at most. Equal bytes go before everything else; who was acknowledged
-//! before the crash claims first, then who was intended, then new mail. A header alone pairs only where exactly one
-//! message on each side has it; two messages of equal headers and other bodies stay two.
+//! before the crash claims first, then who was intended, then who stood under other numbers, then new mail. Bytes that
+//! differ as servers and tools are known to alter them ([`crate::mail::Likeness`]) go next. A header alone pairs new mail
+//! only where as many messages have it on each side, of the same instants; two messages of equal headers and other bodies
+//! stay two.
 //!
 //! Called in rounds: [`Matching::questions`] names what must be known, the caller finds it out and tells it, until there
 //! are no questions.
 
 use crate::mail::{Digest, Entry, Evidence, Flags, InternalDate, Record, Uid};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Something that may have to be fetched to be known.
@@ -36,6 +38,8 @@ pub enum Claim {
     Acknowledged,
     /// It was sent and no answer is known.
     Intended,
+    /// It was there, in a place that is no more.
+    Displaced,
     /// Nothing is known of it.
     New,
 }
@@ -51,6 +55,8 @@ pub struct Need {
     flags: u64,
     header: Known<Option<Digest>>,
     digest: Known<Digest>,
+    /// Known where the bytes were read here.
+    likeness: Option<Digest>,
     floor: Uid,
 }
 
@@ -66,6 +72,7 @@ impl Need {
             flags: mark(&record.flags),
             header: Known::Yes(record.header),
             digest: Known::Yes(digest),
+            likeness: None,
             floor,
         }
     }
@@ -100,6 +107,7 @@ impl Need {
             flags: mark(entry.flags),
             header: Known::No,
             digest: Known::No,
+            likeness: None,
             floor: Uid::FIRST,
         }
     }
@@ -114,6 +122,7 @@ pub struct Offer {
     flags: u64,
     header: Known<Option<Digest>>,
     digest: Known<Digest>,
+    likeness: Option<Digest>,
 }
 
 /// Stands for a set of flags, of what can be sent.
@@ -124,6 +133,12 @@ fn mark(flags: &Flags) -> u64 {
 }
 
 impl Offer {
+    /// Gives where it is.
+    #[must_use]
+    pub fn uid(&self) -> Uid {
+        self.target_uid
+    }
+
     /// A message of which only the listing is known.
     #[must_use]
     pub fn new(entry: Entry<'_>) -> Self {
@@ -134,7 +149,57 @@ impl Offer {
             flags: mark(entry.flags),
             header: Known::No,
             digest: Known::No,
+            likeness: None,
         }
+    }
+
+    /// A message known from its record, which need not be asked about; None where its bytes were never known.
+    #[must_use]
+    pub fn recalled(record: &Record, target_uid: Uid) -> Option<Self> {
+        Some(Self {
+            target_uid,
+            size: Some(record.size),
+            date: record.date,
+            flags: mark(&record.flags),
+            header: Known::Yes(record.header),
+            digest: Known::Yes(record.digest?),
+            likeness: None,
+        })
+    }
+}
+
+/// Which source messages may be among those that are offered, by their listings alone: a single welcome mail on the target
+/// must not cost the headers of a whole mailbox.
+pub struct Likely {
+    sizes: HashSet<Option<u64>>,
+    instants: HashSet<i64>,
+    all: bool,
+}
+
+impl Likely {
+    /// Looks at what is offered to `fresh` messages.
+    #[must_use]
+    pub fn among(offers: &[Offer], fresh: usize) -> Self {
+        /// Where the target holds at least this part of what is looked for, another tool has been there: it may have
+        /// given other dates and other bytes.
+        const FILLED: usize = 10;
+        Self {
+            sizes: offers.iter().map(|offer| offer.size).collect(),
+            instants: offers.iter().filter_map(|offer| offer.date).map(InternalDate::unix).collect(),
+            all: !offers.is_empty() && offers.len() >= fresh / FILLED,
+        }
+    }
+
+    /// Says whether this one may be.
+    #[must_use]
+    pub fn has(&self, entry: &Entry<'_>) -> bool {
+        /// Bytes that mbsync's mark adds, and imapsync's Message-ID with a UID of one to ten digits.
+        const ADDED: [u64; 11] = [22, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35];
+        let grown = |size: u64| ADDED.iter().any(|added| self.sizes.contains(&Some(size + added)));
+        self.all
+            || self.sizes.contains(&entry.size)
+            || entry.date.is_none_or(|date| self.instants.contains(&date.unix()))
+            || entry.size.is_some_and(grown)
     }
 }
 
@@ -217,17 +282,17 @@ impl Matching {
         }
     }
 
-    /// Tells the digest of a source message.
-    pub fn source_bytes(&mut self, uid: Uid, digest: Digest) {
+    /// Tells the digest and the likeness of a source message.
+    pub fn source_bytes(&mut self, uid: Uid, digest: Digest, likeness: Digest) {
         if let Some(need) = self.needs.get_mut(&uid) {
-            need.digest = Known::Yes(digest);
+            (need.digest, need.likeness) = (Known::Yes(digest), Some(likeness));
         }
     }
 
-    /// Tells the digest of a target message.
-    pub fn target_bytes(&mut self, uid: Uid, digest: Digest) {
+    /// Tells the digest and the likeness of a target message.
+    pub fn target_bytes(&mut self, uid: Uid, digest: Digest, likeness: Digest) {
         if let Some(offer) = self.offers.get_mut(&uid) {
-            offer.digest = Known::Yes(digest);
+            (offer.digest, offer.likeness) = (Known::Yes(digest), Some(likeness));
         }
     }
 
@@ -290,7 +355,10 @@ impl Matching {
         for group in groups.values().filter(|group| self.is_plain(group)) {
             self.claim(&mut found, &mut taken, group.needs[0], group.offers[0], Evidence::MetadataEqual);
         }
-        self.claim_equal_bytes(&mut found, &mut taken);
+        let digest = |need: &Need| known(need.digest);
+        self.claim_equal(&mut found, &mut taken, (&digest, &|offer| known(offer.digest)), Evidence::BytesEqual);
+        let likeness = |need: &Need| need.likeness;
+        self.claim_equal(&mut found, &mut taken, (&likeness, &|offer| offer.likeness), Evidence::BytesAltered);
         self.claim_altered(&groups, &mut found, &mut taken);
         for need in self.needs.values() {
             match found.get(&need.source_uid) {
@@ -332,10 +400,16 @@ impl Matching {
     }
 
     /// In the order of claims, then of UIDs on both sides; the closest first.
-    fn claim_equal_bytes(&self, found: &mut BTreeMap<Uid, Match>, taken: &mut BTreeSet<Uid>) {
+    fn claim_equal(
+        &self,
+        found: &mut BTreeMap<Uid, Match>,
+        taken: &mut BTreeSet<Uid>,
+        (of_need, of_offer): Compared<'_>,
+        evidence: Evidence,
+    ) {
         let mut by_digest: BTreeMap<Digest, Vec<Uid>> = BTreeMap::new();
         for offer in self.offers.values() {
-            if let Known::Yes(digest) = offer.digest {
+            if let Some(digest) = of_offer(offer) {
                 by_digest.entry(digest).or_default().push(offer.target_uid);
             }
         }
@@ -346,18 +420,18 @@ impl Matching {
         let rounds: [Fits<'_>; 3] = [&own, &dated, &|_, _| true];
         for fits in rounds {
             for need in self.by_claim() {
-                let Known::Yes(digest) = need.digest else { continue };
+                let Some(digest) = of_need(need).filter(|_| !found.contains_key(&need.source_uid)) else { continue };
                 let candidates = by_digest.get(&digest).map(Vec::as_slice).unwrap_or_default();
                 let free = |uid: &&Uid| **uid >= need.floor && !taken.contains(uid) && fits(need, &self.offers[uid]);
                 if let Some(offer) = candidates.iter().find(free) {
-                    self.claim(found, taken, need.source_uid, *offer, Evidence::BytesEqual);
+                    self.claim(found, taken, need.source_uid, *offer, evidence);
                 }
             }
         }
     }
 
-    /// What is left has other bytes on the target: our own messages claim by header and instant; new mail only where one
-    /// is left on each side.
+    /// What is left has other bytes on the target: our own messages claim by header and instant; new mail only where as
+    /// many are left on each side.
     fn claim_altered(
         &self,
         groups: &BTreeMap<Key, Group>,
@@ -372,17 +446,20 @@ impl Matching {
                 .filter(|need| !found.contains_key(&need.source_uid))
                 .collect();
             needs.sort_by_key(|need| (need.claim, need.source_uid));
-            for need in &needs {
+            let (new, ours): (Vec<&Need>, Vec<&Need>) = needs.into_iter().partition(|need| need.claim == Claim::New);
+            for need in ours {
                 let fits = |uid: &&Uid| {
                     !taken.contains(uid) && **uid >= need.floor && same_instant(need.date, self.offers[uid].date)
                 };
-                let fitting: Vec<&Uid> = group.offers.iter().filter(fits).collect();
-                let alone = needs.len() == 1 && fitting.len() == 1;
-                if let Some(offer) = fitting.first()
-                    && (need.claim != Claim::New || alone)
-                {
-                    self.claim(found, taken, need.source_uid, **offer, Evidence::BytesAltered);
+                if let Some(offer) = group.offers.iter().find(fits) {
+                    self.claim(found, taken, need.source_uid, *offer, Evidence::BytesAltered);
                 }
+            }
+            let left: Vec<&Offer> =
+                group.offers.iter().filter(|uid| !taken.contains(uid)).map(|uid| &self.offers[uid]).collect();
+            let unique = group.needs.len() == 1 && group.offers.len() == 1;
+            for (need, offer) in left_over(&new, &left, unique) {
+                self.claim(found, taken, need.source_uid, offer.target_uid, Evidence::BytesAltered);
             }
         }
     }
@@ -399,10 +476,15 @@ impl Matching {
         let ([need], [offer]) = (&group.needs[..], &group.offers[..]) else { return false };
         let (need, offer) = (&self.needs[need], &self.offers[offer]);
         let sizes = need.size.is_some() && need.size == offer.size;
-        need.claim == Claim::New && group.header && same_instant(need.date, offer.date) && (sizes || self.estimates)
+        matches!(need.claim, Claim::New | Claim::Displaced)
+            && group.header
+            && same_instant(need.date, offer.date)
+            && (sizes || self.estimates)
+            // What is known of the copy's bytes is worth reading the source's.
+            && matches!(offer.digest, Known::No | Known::Never)
     }
 
-    /// Who may be whom: equal headers, or equal sizes where there is no header or where we sent it ourselves.
+    /// Who may be whom: equal headers, or none; or equal sizes where there is no header or where we sent it ourselves.
     fn groups(&self) -> BTreeMap<Key, Group> {
         let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
         let offered: BTreeSet<Digest> = self.offers.values().filter_map(|offer| offer.header.some()).collect();
@@ -414,7 +496,7 @@ impl Matching {
                 group.needs.push(need.source_uid);
             }
             let by_size = match need.claim {
-                Claim::New => header.is_none(),
+                Claim::New | Claim::Displaced => header.is_none(),
                 // The target may have altered the header of what it took.
                 Claim::Acknowledged => header.is_none_or(|header| !offered.contains(&header)),
                 Claim::Intended => true,
@@ -422,11 +504,13 @@ impl Matching {
             if by_size {
                 groups.entry(Key::Size(need.size)).or_default().needs.push(need.source_uid);
             }
+            if header.is_none() {
+                groups.entry(Key::Headerless).or_default().needs.push(need.source_uid);
+            }
         }
         for offer in self.offers.values() {
-            if let Some(header) = offer.header.some()
-                && let Some(group) = groups.get_mut(&Key::Header(header))
-            {
+            let key = offer.header.some().map_or(Key::Headerless, Key::Header);
+            if let Some(group) = groups.get_mut(&key) {
                 group.offers.push(offer.target_uid);
             }
             if let Some(group) = groups.get_mut(&Key::Size(offer.size)) {
@@ -441,7 +525,41 @@ impl Matching {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Header(Digest),
+    Headerless,
     Size(Option<u64>),
+}
+
+/// What of both is compared.
+type Compared<'c> = (&'c dyn Fn(&Need) -> Option<Digest>, &'c dyn Fn(&Offer) -> Option<Digest>);
+
+fn known(digest: Known<Digest>) -> Option<Digest> {
+    match digest {
+        Known::Yes(digest) => Some(digest),
+        Known::No | Known::Never => None,
+    }
+}
+
+/// Pairs messages of equal headers that are left over, where each has one of its own instant and none remains on either
+/// side: then the target's count is the source's. `unique`: there never were more; then a date may be unknown.
+fn left_over<'n>(needs: &[&'n Need], offers: &[&'n Offer], unique: bool) -> Vec<(&'n Need, &'n Offer)> {
+    if let [need] = needs {
+        let dated = |offer: &Offer| need.date.is_some() && offer.date.is_some();
+        let mut fitting = offers.iter().filter(|offer| same_instant(need.date, offer.date) && (unique || dated(offer)));
+        return match (fitting.next(), fitting.next()) {
+            (Some(offer), None) => vec![(*need, *offer)],
+            _ => Vec::new(),
+        };
+    }
+    let instant = |date: Option<InternalDate>| date.map(InternalDate::unix);
+    let (mut needs, mut offers) = (needs.to_vec(), offers.to_vec());
+    needs.sort_by_key(|need| (instant(need.date), need.size, need.source_uid));
+    offers.sort_by_key(|offer| (instant(offer.date), offer.size, offer.target_uid));
+    let alike = needs.len() == offers.len()
+        && needs
+            .iter()
+            .zip(&offers)
+            .all(|(need, offer)| need.date.is_some() && instant(need.date) == instant(offer.date));
+    if alike { needs.into_iter().zip(offers).collect() } else { Vec::new() }
 }
 
 #[derive(Debug, Default)]
@@ -485,6 +603,11 @@ mod tests {
         digest(format!("{}\r\n\r\n{}", message.0, message.1).as_bytes())
     }
 
+    /// Blanks are what is added on the way.
+    fn likeness(message: Message) -> Digest {
+        digest(format!("{}\r\n\r\n{}", message.0, message.1.replace(' ', "")).as_bytes())
+    }
+
     fn entry<'a>(at: u32, message: Message, flags: &'a Flags) -> Entry<'a> {
         Entry { uid: uid(at), size: Some(size(message)), date: None, flags }
     }
@@ -501,8 +624,12 @@ mod tests {
             let at = |uid: &Uid| uid.value() as usize - 1;
             questions.source_headers.iter().for_each(|uid| matching.source_header(*uid, header(source[at(uid)])));
             questions.target_headers.iter().for_each(|uid| matching.target_header(*uid, header(target[at(uid)])));
-            questions.source_bytes.iter().for_each(|uid| matching.source_bytes(*uid, bytes(source[at(uid)])));
-            questions.target_bytes.iter().for_each(|uid| matching.target_bytes(*uid, bytes(target[at(uid)])));
+            for uid in &questions.source_bytes {
+                matching.source_bytes(*uid, bytes(source[at(uid)]), likeness(source[at(uid)]));
+            }
+            for uid in &questions.target_bytes {
+                matching.target_bytes(*uid, bytes(target[at(uid)]), likeness(target[at(uid)]));
+            }
             matching.asked(&questions);
         }
         assert!(matching.questions().is_empty());
@@ -551,6 +678,52 @@ mod tests {
         assert_eq!(run(new(&source), &source, &[("h", "x"), ("h", "y")]).0, Vec::<String>::new());
     }
 
+    #[test]
+    fn what_a_tool_has_changed_on_the_way_is_told_apart_by_what_stays() {
+        let source = [("h", "95%"), ("h", "96%"), ("", "x"), ("", "y")];
+        let (found, _) = run(new(&source), &source, &[("h", "9 6%"), ("", "y "), ("h", "9 7%")]);
+        assert_eq!(found, ["2:1:BytesAltered", "4:2:BytesAltered"]);
+        // Equal bytes go before alike ones.
+        let (found, _) = run(new(&source[..1]), &source, &[("h", "9 5%"), ("h", "95%")]);
+        assert_eq!(found, ["1:2:BytesEqual"]);
+    }
+
+    #[test]
+    fn as_many_altered_copies_as_messages_are_adopted_by_header_and_instant() {
+        let none = Flags::default();
+        let dated = |at, seconds| Entry { uid: uid(at), size: None, date: InternalDate::new(seconds, 0), flags: &none };
+        let check = |source: &[i64], target: &[i64]| {
+            let needs = (1..).zip(source).map(|(at, seconds)| Need::new(dated(at, *seconds))).collect();
+            let offers = (1..).zip(target).map(|(at, seconds)| Offer::new(dated(at, *seconds))).collect();
+            let mut matching = Matching::new(needs, offers, false);
+            let header = digest(b"h");
+            (1..10).for_each(|at| matching.source_header(uid(at), Some(header)));
+            (1..10).for_each(|at| matching.target_header(uid(at), Some(header)));
+            let bytes = |side: &str, at: u32| digest(format!("{side}{at}").as_bytes());
+            (1..10).for_each(|at| matching.source_bytes(uid(at), bytes("s", at), bytes("s", at)));
+            (1..10).for_each(|at| matching.target_bytes(uid(at), bytes("t", at), bytes("t", at)));
+            let found = matching.finish().found;
+            found.iter().map(|one| format!("{}:{}", one.source_uid, one.target_uid)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(check(&[5, 5, 7], &[7, 5, 5]), "1:2 2:3 3:1");
+        assert_eq!(check(&[5, 5], &[5]), "");
+        assert_eq!(check(&[5, 5], &[5, 5, 5]), "");
+        assert_eq!(check(&[5, 6], &[5, 5]), "");
+    }
+
+    #[test]
+    fn only_what_resembles_an_offer_is_asked_about_where_few_are_there() {
+        let none = Flags::default();
+        let entry =
+            |size, seconds| Entry { uid: uid(1), size: Some(size), date: InternalDate::new(seconds, 0), flags: &none };
+        let one = [Offer::new(entry(100, 50))];
+        let few = Likely::among(&one, 1000);
+        for (size, seconds, expected) in [(100, 1, true), (7, 50, true), (78, 1, true), (74, 1, true), (99, 1, false)] {
+            assert_eq!(few.has(&entry(size, seconds)), expected, "{size}, {seconds}");
+        }
+        assert!(Likely::among(&one, 10).has(&entry(7, 7)) && !Likely::among(&[], 0).has(&entry(7, 7)));
+    }
+
     fn sent(at: u32, claim: Claim, message: Message, floor: u32) -> Need {
         Need::sent(&record(at, message), claim, bytes(message), uid(floor))
     }
@@ -585,7 +758,7 @@ mod tests {
         let mut matching = Matching::new(needs, vec![offer(1, 3, &flags[1]), offer(2, 2, &flags[0])], false);
         for at in [1, 2] {
             matching.target_header(uid(at), header(twin));
-            matching.target_bytes(uid(at), bytes(twin));
+            matching.target_bytes(uid(at), bytes(twin), bytes(twin));
         }
         let found: Vec<_> =
             matching.finish().found.iter().map(|one| (one.source_uid.value(), one.target_uid.value())).collect();

@@ -1,7 +1,7 @@
 //! What is to be done in one folder: source listing, target listing and records, joined in UID order.
 
-use super::matching::{Claim, Need};
-use crate::mail::{Fate, Flags, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
+use super::matching::{Claim, Need, Offer};
+use crate::mail::{Evidence, Fate, Flags, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
 use std::collections::BTreeMap;
 
 /// What joining came to. Every source message is in exactly one of `settled`, `removed`, `needs`, `fresh`; where only failed
@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 pub struct FolderPlan {
     /// Nothing to copy: how many by fate.
     pub settled: BTreeMap<Fate, u64>,
-    /// Were on the target and are not now: their user took them away.
+    /// Were on the target at the last look and are not now: their user took them away. Those of earlier looks are settled.
     pub removed: Vec<Uid>,
-    /// Sent, and where they are is not known: to be looked for before anything else.
+    /// Were on the target, in a place that is not known or no more: to be looked for before anything else.
     pub needs: Vec<Need>,
     /// No record stands for these: to be matched where the target holds unknown mail, else to be copied.
     pub fresh: Vec<Uid>,
@@ -22,8 +22,31 @@ pub struct FolderPlan {
     pub paired: Vec<Uid>,
     /// Sent, unknown, and no longer at the source.
     pub gone: Vec<Uid>,
-    /// Of the fresh: a record says that they landed, in a place that is no more.
+    /// Copies of messages that have left the source, each with the UID it had there. They stay; where the same message comes
+    /// back under another UID, this is its copy.
+    pub left: Vec<(Uid, Offer)>,
+    /// Of the fresh and the needs: a record says that they landed, in a place that is no more.
     pub stale: Vec<Uid>,
+}
+
+impl FolderPlan {
+    /// Gives how many copies have gone from the target since the last look and how many there were, where so many are gone
+    /// that a person has to say what that means: more than a tenth, and more than a few.
+    #[must_use]
+    pub fn many_removed(&self) -> Option<(u64, u64)> {
+        let here = |fate: &Fate| self.settled.get(fate).copied().unwrap_or(0);
+        let gone = self.removed.len() as u64;
+        let were = here(&Fate::Copied) + here(&Fate::Adopted) + gone;
+        is_many(gone, were).then_some((gone, were))
+    }
+}
+
+/// Says whether `gone` of `were` copies is more than a user's tidying up.
+#[must_use]
+pub fn is_many(gone: u64, were: u64) -> bool {
+    /// So many may go at any time.
+    const FEW: u64 = 10;
+    gone > FEW && gone.saturating_mul(10) > were
 }
 
 /// Changes of flags, grouped so that one command serves many messages.
@@ -95,7 +118,11 @@ pub struct Sorter<'a> {
     restore: bool,
     /// `\Deleted` is carried over.
     deleted: bool,
+    /// The target's UIDs do not last: where records say that copies are means nothing.
+    placeless: bool,
     plan: FolderPlan,
+    /// Target UIDs of the plan's `left`, and of those whose content is not known.
+    left: Vec<Uid>,
     /// Position in the source listing: all before it is sorted.
     at: usize,
 }
@@ -113,7 +140,9 @@ impl<'a> Sorter<'a> {
             only_retry: false,
             restore: false,
             deleted: false,
+            placeless: false,
             plan,
+            left: Vec::new(),
             at: 0,
         }
     }
@@ -146,6 +175,13 @@ impl<'a> Sorter<'a> {
         self
     }
 
+    /// Looks for everything by content: the target's UIDs do not last (UIDNOTSTICKY).
+    #[must_use]
+    pub fn placeless(mut self, placeless: bool) -> Self {
+        self.placeless = placeless;
+        self
+    }
+
     /// Takes the next records, ascending by source UID and after all before.
     pub fn records(&mut self, window: &[Record]) {
         for record in window {
@@ -166,18 +202,23 @@ impl<'a> Sorter<'a> {
     #[must_use]
     pub fn finish(mut self) -> FolderPlan {
         self.source.uids()[self.at..].iter().for_each(|uid| self.fresh(*uid));
-        self.plan.paired.sort_unstable();
+        let plan = &mut self.plan;
+        plan.paired.sort_unstable();
+        plan.left.retain(|(_, offer)| plan.paired.binary_search(&offer.uid()).is_err());
+        plan.paired.append(&mut self.left);
+        plan.paired.sort_unstable();
         self.plan
     }
 
     fn sort(&mut self, record: &Record, listed: bool) {
         let uid = record.source_uid;
-        let target = record.target.filter(|(validity, _)| Some(*validity) == self.target_validity).map(|(_, uid)| uid);
+        let place = record.target.filter(|_| !self.placeless);
+        let target = place.filter(|(validity, _)| Some(*validity) == self.target_validity).map(|(_, uid)| uid);
         match (record.stage, target) {
             (Stage::Settled(fate @ (Fate::Copied | Fate::Adopted)), Some(target)) => {
                 self.paired(record, fate, target, listed)
             }
-            (Stage::Settled(Fate::Copied), None) if record.target.is_none() => {
+            (Stage::Settled(Fate::Copied), None) if place.is_none() => {
                 self.look_for(record, Claim::Acknowledged, listed)
             }
             (Stage::Intended, _) => self.look_for(record, Claim::Intended, listed),
@@ -190,22 +231,36 @@ impl<'a> Sorter<'a> {
             (Stage::Settled(Fate::Removed), Some(target)) if self.target.get(target).is_some() => {
                 self.paired(record, Fate::Copied, target, listed);
             }
-            (Stage::Settled(Fate::Removed), _) => self.removed(uid),
+            (Stage::Settled(Fate::Removed), _) if self.restore => self.displaced(record),
+            (Stage::Settled(fate @ Fate::Removed), _) => *self.plan.settled.entry(fate).or_default() += 1,
             // Known only under a UIDVALIDITY that is no more: looked for by content.
-            (Stage::Settled(Fate::Copied | Fate::Adopted), _) => self.stale(uid),
+            (Stage::Settled(Fate::Copied | Fate::Adopted), _) => self.displaced(record),
             (Stage::Settled(Fate::Gone), _) => self.fresh(uid),
         }
     }
 
     fn paired(&mut self, record: &Record, fate: Fate, target: Uid, listed: bool) {
         let Some(entry) = self.target.get(target) else {
-            if listed {
-                self.removed(record.source_uid);
+            match (listed, self.restore) {
+                // It was acknowledged and never seen: nobody can have removed what was not there.
+                (true, _) if fate == Fate::Copied && record.evidence == Evidence::None => {
+                    self.look_for(record, Claim::Acknowledged, listed);
+                }
+                (true, true) => self.displaced(record),
+                (true, false) => {
+                    self.plan.removed.push(record.source_uid);
+                    *self.plan.settled.entry(Fate::Removed).or_default() += 1;
+                }
+                (false, _) => {}
             }
             return;
         };
+        let Some(source) = self.source.get(record.source_uid).filter(|_| listed) else {
+            self.left.push(target);
+            self.plan.left.extend(Offer::recalled(record, target).map(|offer| (record.source_uid, offer)));
+            return;
+        };
         self.plan.paired.push(target);
-        let Some(source) = self.source.get(record.source_uid).filter(|_| listed) else { return };
         *self.plan.settled.entry(fate).or_default() += 1;
         let wanted =
             if self.deleted { source.flags.clone() } else { source.flags.clone().without_system(SystemFlag::Deleted) };
@@ -228,18 +283,15 @@ impl<'a> Sorter<'a> {
         }
     }
 
-    fn stale(&mut self, uid: Uid) {
-        self.plan.stale.push(uid);
-        self.fresh(uid);
-    }
-
-    fn removed(&mut self, uid: Uid) {
-        if self.restore {
-            self.plan.stale.push(uid);
-            self.plan.fresh.push(uid);
-        } else {
-            self.plan.removed.push(uid);
-            *self.plan.settled.entry(Fate::Removed).or_default() += 1;
+    /// What we know of its content saves asking the source.
+    fn displaced(&mut self, record: &Record) {
+        self.plan.stale.push(record.source_uid);
+        if self.only_retry && !self.restore {
+            return;
+        }
+        match record.digest {
+            Some(digest) => self.plan.needs.push(Need::sent(record, Claim::Displaced, digest, Uid::FIRST)),
+            None => self.plan.fresh.push(record.source_uid),
         }
     }
 
@@ -331,8 +383,44 @@ mod tests {
 
     #[test]
     fn another_epoch_on_the_target_is_matched_by_content_not_taken_for_removed() {
-        let plan = plan(&[(1, "")], &[(7, "")], &[record(1, COPIED, Some((2, 7)))]);
-        assert_eq!((numbers(&plan.fresh), plan.removed.len()), (vec![1], 0));
+        let adopted = Record { digest: None, ..record(2, Stage::Settled(Fate::Adopted), Some((2, 8))) };
+        let plan = plan(&[(1, ""), (2, "")], &[(7, "")], &[record(1, COPIED, Some((2, 7))), adopted]);
+        assert_eq!((plan.needs.len(), numbers(&plan.fresh), plan.removed.len()), (1, vec![2], 0));
+        assert_eq!(numbers(&plan.stale), [1, 2]);
+    }
+
+    #[test]
+    fn a_target_without_lasting_uids_is_looked_at_by_content_alone() {
+        let (source, target) = (listing(&[(1, ""), (2, "")]), listing(&[(1, ""), (2, "")]));
+        let adopted = Record { digest: None, ..record(2, Stage::Settled(Fate::Adopted), Some((1, 2))) };
+        let mut sorter = Sorter::new(&source, &target, Some(epoch(1))).placeless(true);
+        sorter.records(&[record(1, COPIED, Some((1, 1))), adopted]);
+        let plan = sorter.finish();
+        assert_eq!((plan.needs.len(), numbers(&plan.fresh), plan.paired.len()), (1, vec![2], 0));
+    }
+
+    #[test]
+    fn the_copy_of_what_left_the_source_is_offered_to_what_comes_back() {
+        let records =
+            [record(1, COPIED, Some((1, 7))), record(2, COPIED, Some((1, 8))), record(3, COPIED, Some((1, 8)))];
+        let plan = plan(&[(3, "\\Seen"), (4, "")], &[(7, ""), (8, "")], &records);
+        let left: Vec<_> = plan.left.iter().map(|(uid, offer)| (uid.value(), offer.uid().value())).collect();
+        assert_eq!((left, numbers(&plan.fresh), numbers(&plan.paired)), (vec![(1, 7)], vec![4], vec![7, 8, 8]));
+    }
+
+    #[test]
+    fn many_copies_that_went_at_once_are_told_from_a_few() {
+        for (gone, were, many) in [(10, 20, false), (11, 20, true), (11, 110, false), (12, 119, true), (11, 11, true)] {
+            let listed: Vec<_> = (1..=were).map(|at| (at, "")).collect();
+            let records: Vec<_> = (1..=were).map(|at| record(at, COPIED, Some((1, at)))).collect();
+            let expected = many.then_some((gone as u64, u64::from(were)));
+            assert_eq!(plan(&listed, &listed[gone as usize..], &records).many_removed(), expected, "{gone} of {were}");
+        }
+        // Those of earlier looks were settled then.
+        let removed: Vec<_> = (1..=20).map(|at| record(at, Stage::Settled(Fate::Removed), Some((1, at)))).collect();
+        let listed: Vec<_> = (1..=20).map(|at| (at, "")).collect();
+        let plan = plan(&listed, &[], &removed);
+        assert_eq!((plan.many_removed(), plan.settled[&Fate::Removed], plan.removed.len()), (None, 20, 0));
     }
 
     #[test]
@@ -396,5 +484,24 @@ mod tests {
     fn deleted_at_the_source_is_not_carried_over() {
         let plan = plan(&[(1, "\\Seen \\Deleted")], &[(1, "\\Seen")], &[record(1, COPIED, Some((1, 1)))]);
         assert_eq!(plan.flags, FlagChanges::default());
+    }
+
+    #[test]
+    fn many_are_more_than_a_tenth_and_more_than_a_few() {
+        for (gone, were, many) in [(3, 5, false), (10, 10, false), (11, 110, false), (11, 109, true)] {
+            assert_eq!(is_many(gone, were), many, "{gone} of {were}");
+        }
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_never_seen_is_looked_for_and_not_called_removed() {
+        let (source, target) = (listing(&[(1, ""), (2, "")]), listing(&[]));
+        let unseen = record(1, Stage::Settled(Fate::Copied), Some((1, 10)));
+        let seen =
+            Record { evidence: Evidence::MetadataEqual, ..record(2, Stage::Settled(Fate::Copied), Some((1, 11))) };
+        let mut sorter = Sorter::new(&source, &target, Some(epoch(1)));
+        sorter.records(&[Record { evidence: Evidence::None, digest: Some(Digest([7; 32])), ..unseen }, seen]);
+        let plan = sorter.finish();
+        assert_eq!((plan.needs.len(), plan.removed), (1, vec![uid(2)]));
     }
 }

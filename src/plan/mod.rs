@@ -10,11 +10,11 @@ mod matching;
 mod messages;
 mod verdict;
 
-pub use audit::{Absence, Compared, Flaw, Listed, Place, Standing, Sums, compare, fate, is_mass_removal, standing};
+pub use audit::{Absence, Compared, Flaw, Listed, Place, Standing, Sums, compare, fate, standing};
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
-pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions, same_instant};
-pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, merge_flags};
+pub use matching::{Claim, Likely, Match, Matched, Matching, Need, Offer, Questions, same_instant};
+pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, is_many, merge_flags};
 pub use verdict::{Difference, Proof, prove};
 
 /// In what order messages are copied.

@@ -48,6 +48,8 @@ pub(super) struct Task<'a> {
     pub(super) source_validity: UidValidity,
     pub(super) target_name: &'a WireName,
     pub(super) target_validity: Option<UidValidity>,
+    /// The target's UIDs mean the same when the folder is opened again.
+    pub(super) target_lasts: bool,
     /// Sound lower bound of new UIDs: UIDNEXT before the first append.
     pub(super) floor: Option<(UidValidity, Uid)>,
     pub(super) listing: &'a Listing,

@@ -5,11 +5,12 @@ use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
-use super::{failed, prove, reconcile, resend, stable};
+use super::unchanged::unchanged;
+use super::{failed, prove, reconcile, removed, resend, stable};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
-use crate::mail::{Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
 use std::collections::BTreeMap;
@@ -79,6 +80,8 @@ struct Memory {
     fruitless: u32,
     /// The target's folder was not there before this run.
     created: bool,
+    /// Of a target without lasting UIDs: everything was tried once, what is left to do is to look.
+    tried: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
     strikes: BTreeMap<Uid, (u32, Side)>,
 }
@@ -105,14 +108,22 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
         if account.stop.is_cancelled() {
             return Err(Failure::new(None, Kind::Stopped, "go on: asked to stop"));
         }
-        let mut pass =
-            Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
+        let mut pass = Pass {
+            account,
+            pair,
+            target_name: &target_name,
+            row: &row,
+            memory: &mut memory,
+            advanced: false,
+            opened: false,
+        };
         let failure = match pass.run().await {
             Ok(Some(end)) => return Ok(end),
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
             Ok(None) => continue,
             Err(failure) => failure,
         };
+        let opened = pass.opened;
         if pass.advanced {
             memory.fruitless = 0;
             trouble = None;
@@ -122,6 +133,8 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
         }
         match failure.remedy() {
             _ if account.stop.is_cancelled() => return Err(failure),
+            // It was there a moment ago: some servers say at random that it is not.
+            Remedy::Skip if opened && failure.side == Some(Side::Target) && memory.fruitless <= FRUITLESS_MAX => {}
             Remedy::Ask | Remedy::Skip => return Err(failure),
             // It was not one message that was refused: tried a few times, then it is the folder.
             Remedy::Again if memory.fruitless > FRUITLESS_MAX => {
@@ -138,67 +151,6 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
     }
 }
 
-/// Finds out whether anything can have changed since the last pass that ended clean; if not, gives what is known.
-async fn unchanged(
-    account: &Account,
-    survey: &Survey,
-    pair: &FolderPair,
-    row: &FolderRow,
-) -> Result<Option<FolderEnd>, Failure> {
-    let Some(remembered) = row.remembered.filter(|_| !account.mode.retry && !account.mode.restore) else {
-        return Ok(None);
-    };
-    // Without a modification sequence a change of flags would not be seen.
-    if remembered.source.highest_modseq.is_none() {
-        return Ok(None);
-    }
-    let known = |folder: &crate::mail::Folder| folder.state;
-    let target = survey.target_folders.iter().find(|folder| folder.path == pair.target);
-    let source_state = match known(&pair.source) {
-        Some(state) => state,
-        None => {
-            let mut lease = account.source.take().await?;
-            let Ok(state) = lease.session.status(&pair.source.name).await else { return Ok(None) };
-            account.source.keep(lease);
-            state
-        }
-    };
-    let target_state = match target {
-        Some(folder) => match known(folder) {
-            Some(state) => state,
-            None => {
-                let mut lease = account.target.take().await?;
-                let Ok(state) = lease.session.status(&folder.name).await else { return Ok(None) };
-                account.target.keep(lease);
-                state
-            }
-        },
-        None => return Ok(None),
-    };
-    let subscribed = target.is_some_and(|folder| folder.subscribed || !pair.source.subscribed);
-    if source_state != remembered.source || target_state != remembered.target || !subscribed {
-        return Ok(None);
-    }
-    let folders = account.ledger.folders(account.id).await?;
-    let Some(summary) = folders.into_iter().find(|folder| folder.id == row.id) else { return Ok(None) };
-    let fates: BTreeMap<Fate, u64> = summary
-        .totals
-        .fates
-        .iter()
-        .map(|(fate, count)| (*fate, count.messages))
-        .filter(|(fate, _)| *fate != Fate::Gone)
-        .collect();
-    let evidence = summary.totals.evidence.iter().map(|(evidence, count)| (*evidence, count.messages)).collect();
-    // Records of messages that left the source since would be counted too: then the folder is looked at.
-    let sum: u64 = fates.values().sum();
-    Ok((sum == u64::from(source_state.messages)).then_some(FolderEnd {
-        fates,
-        evidence,
-        unsettled: 0,
-        unchanged: true,
-    }))
-}
-
 struct Pass<'a> {
     account: &'a Account,
     pair: &'a FolderPair,
@@ -207,6 +159,8 @@ struct Pass<'a> {
     memory: &'a mut Memory,
     /// Something was got done that a further pass will not have to do.
     advanced: bool,
+    /// Both folders could be opened.
+    opened: bool,
 }
 
 /// Both folders, opened and listed.
@@ -214,8 +168,12 @@ pub(super) struct Both {
     pub(super) source: Lease<Source>,
     pub(super) target: Lease<Target>,
     pub(super) source_state: FolderState,
+    /// Where the source's UIDs do not last: of this pass alone.
     pub(super) source_validity: UidValidity,
+    pub(super) source_lasts: bool,
+    pub(super) target_path: FolderPath,
     pub(super) target_opened: Opened,
+    pub(super) target_lasts: bool,
     pub(super) source_listing: Listing,
     pub(super) target_listing: Listing,
 }
@@ -226,6 +184,14 @@ impl Both {
         let state = self.target_opened.state;
         Some((state.uid_validity?, state.uid_next?))
     }
+}
+
+/// Stands for the UIDVALIDITY of a folder that has none.
+const UNNUMBERED: UidValidity = UidValidity::FIRST;
+
+/// Says whether UIDs mean the same when the folder is opened again.
+pub(super) fn lasts(opened: &Opened) -> bool {
+    opened.state.uid_validity.is_some() && !opened.uid_not_sticky
 }
 
 fn on_source(error: ImapError) -> Failure {
@@ -273,10 +239,17 @@ impl Pass<'_> {
             Err(failure) if failure.kind == Kind::FolderRefused && failure.side == Some(Side::Target) => {
                 return self.refuse_all(failure).await;
             }
-            other => other?,
+            Ok(None) => return self.removed_whole().await.map(Some),
+            Ok(Some(both)) => both,
+            Err(failure) => return Err(failure),
         };
+        self.opened = true;
         self.forget_surplus(&both).await?;
         let mut plan = self.sort(&both).await?;
+        removed::judge(self.account, &self.pair.target, &plan)?;
+        if !both.source_lasts {
+            self.account.ledger.forget_records(self.row.id, both.source_validity).await?;
+        }
         let path = self.pair.source.path.to_string();
         let place = reconcile::Place { folder: self.row.id, path: &path, target_name: self.target_name };
         let reconciled = reconcile::reconcile(self.account, &place, &mut both, &plan).await?;
@@ -286,7 +259,8 @@ impl Pass<'_> {
         self.order(&mut uids, &both.source_listing);
         self.tell_plan(&path, &uids, &both.source_listing).await;
         let floor = both.floor();
-        let Both { source, mut target, source_validity, source_listing, target_opened, .. } = both;
+        let (source_lasts, lasts) = (both.source_lasts, both.source_lasts && both.target_lasts);
+        let Both { source, mut target, source_validity, source_listing, target_opened, target_lasts, .. } = both;
         let append_limit = target.session.append_limit(self.target_name).await.map_err(on_target)?;
         let task = Task {
             account: self.account,
@@ -295,6 +269,7 @@ impl Pass<'_> {
             source_validity,
             target_name: self.target_name,
             target_validity: target_opened.state.uid_validity,
+            target_lasts,
             floor,
             listing: &source_listing,
             append_limit,
@@ -307,17 +282,32 @@ impl Pass<'_> {
         }
         let mut source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
-        if let Some(source) = &mut source {
+        if let Some(source) = source.as_mut().filter(|_| !uids.is_empty()) {
+            if source_lasts {
+                self.numbered_as(source_validity, source).await?;
+            }
             stable::look_again(&task, &uids, source).await?;
         }
         failed::name(&task, &self.pair.source.name, source).await?;
+        if !target_lasts && !uids.is_empty() {
+            // Where it went is found by opening the folder again.
+            self.memory.tried = true;
+            self.account.target.keep(target);
+            return Ok(None);
+        }
         if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {
             self.account.target.keep(target);
             return Ok(None);
         }
-        self.change_flags(&task, &plan, &mut target).await?;
-        // What was listed before flags were changed says nothing of them.
-        let from = floor.filter(|_| plan.flags.rebase.is_empty()).map_or(Uid::FIRST, |(_, uid)| uid);
+        let from = match target_lasts {
+            true => {
+                self.change_flags(&task, &plan, &mut target).await?;
+                // What was listed before flags were changed says nothing of them.
+                floor.filter(|_| plan.flags.rebase.is_empty()).map_or(Uid::FIRST, |(_, uid)| uid)
+            }
+            // Opened to be changed, it would have other UIDs.
+            false => Uid::LAST,
+        };
         let prove::Proved { mut end, state: target_state, short } =
             prove::prove(&task, target, from, &both.target_listing).await?;
         if !short.is_empty() {
@@ -329,19 +319,25 @@ impl Pass<'_> {
             // Left as they are: what their records say is of a folder that is no more.
             end.unsettled += plan.stale.len() as u64;
         }
-        self.remember(source_state, target_state, &end).await?;
+        self.remember(source_state, target_state.filter(|_| lasts), &end).await?;
+        if lasts && end.unsettled == 0 {
+            self.account.ledger.forget_others(self.row.id, source_validity).await?;
+        }
         Ok(Some(end))
     }
 
-    /// Opens and lists the source, then the target, which is made where it is missing.
-    async fn open(&mut self) -> Result<Both, Failure> {
-        let (source, source_state, source_validity, source_listing) = self.open_source().await?;
+    /// Opens and lists the source, then the target, which is made where it is missing. None: its user removed it, and there
+    /// is nothing to be put into it.
+    async fn open(&mut self) -> Result<Option<Both>, Failure> {
+        let (source, source_opened, source_validity, source_listing) = self.open_source().await?;
         let mut target = self.account.target.take().await?;
-        let target_opened = self.open_target(&mut target).await?;
-        if target_opened.state.uid_validity.is_none() {
-            let text = format!("open folder \"{}\": the target gives it no lasting UIDs", self.pair.target);
-            return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
-        }
+        let Some(mut target_opened) = self.open_target(&mut target, source_validity, &source_listing).await? else {
+            self.account.source.keep(source);
+            self.account.target.keep(target);
+            return Ok(None);
+        };
+        let target_lasts = lasts(&target_opened);
+        target_opened.state.uid_validity.get_or_insert(UNNUMBERED);
         let target_listing = list(&mut target.session, Uid::FIRST, target_opened.state).await.map_err(on_target)?;
         if target_listing.len() < target_opened.state.messages as usize {
             // What it leaves out would count as removed, or be copied twice.
@@ -349,36 +345,53 @@ impl Pass<'_> {
             let text = format!("list folder \"{}\": it says {said} messages and lists {listed}", self.pair.target);
             return Err(Failure::new(Side::Target, Kind::Protocol, text));
         }
-        Ok(Both { source, target, source_state, source_validity, target_opened, source_listing, target_listing })
+        Ok(Some(Both {
+            source,
+            target,
+            source_state: source_opened.state,
+            source_validity,
+            source_lasts: lasts(&source_opened),
+            target_path: self.pair.target.clone(),
+            target_opened,
+            target_lasts,
+            source_listing,
+            target_listing,
+        }))
     }
 
-    async fn open_source(&self) -> Result<(Lease<Source>, FolderState, UidValidity, Listing), Failure> {
+    async fn open_source(&self) -> Result<(Lease<Source>, Opened, UidValidity, Listing), Failure> {
         let mut source = self.account.source.take().await?;
         let mut opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
-        let no_uids = || {
-            let text = format!("open folder \"{}\": the source gives it no lasting UIDs", self.pair.source.path);
-            Failure::new(Side::Source, Kind::FolderRefused, text)
-        };
-        let source_validity = opened.state.uid_validity.filter(|_| !opened.uid_not_sticky).ok_or_else(no_uids)?;
         let mut source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
         if source_listing.len() < opened.state.messages as usize {
             // Its user may have taken some away in this moment: how many there are is asked again.
             opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
             source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
         }
-        Ok((source, opened.state, source_validity, source_listing))
+        let source_validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
+        Ok((source, opened, source_validity, source_listing))
     }
 
-    async fn open_target(&mut self, target: &mut Lease<Target>) -> Result<Opened, Failure> {
+    /// None: see [`Self::open`].
+    async fn open_target(
+        &mut self,
+        target: &mut Lease<Target>,
+        source_validity: UidValidity,
+        source_listing: &Listing,
+    ) -> Result<Option<Opened>, Failure> {
         let existing = self.pair.existing.as_ref().filter(|folder| folder.selectable);
         if existing.is_none() {
             match target.session.examine(self.target_name).await {
                 Ok(opened) => {
                     self.subscribe(target).await?;
-                    return Ok(opened);
+                    return Ok(Some(opened));
                 }
                 Err(error) if error.is_refusal() => {}
                 Err(error) => return Err(on_target(error)),
+            }
+            let path = &self.pair.target;
+            if !removed::may_create(self.account, self.row.id, path, source_validity, source_listing).await? {
+                return Ok(None);
             }
             target.session.create(self.target_name, self.pair.role).await.map_err(on_target)?;
             self.memory.created = true;
@@ -386,7 +399,39 @@ impl Pass<'_> {
         if existing.is_none_or(|folder| !folder.subscribed) {
             self.subscribe(target).await?;
         }
-        target.session.examine(self.target_name).await.map_err(on_target)
+        target.session.examine(self.target_name).await.map(Some).map_err(on_target)
+    }
+
+    /// Counts a folder whose copies were removed with their folder.
+    async fn removed_whole(&self) -> Result<FolderEnd, Failure> {
+        let (source, _, source_validity, listing) = self.open_source().await?;
+        self.account.source.keep(source);
+        let mut end = FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() };
+        let mut windows = Windows::of(&self.account.ledger, self.row.id, source_validity);
+        while let Some(records) = windows.next().await? {
+            for record in records.iter().filter(|record| listing.get(record.source_uid).is_some()) {
+                let Stage::Settled(fate) = record.stage else { continue };
+                *end.fates.entry(fate).or_default() += 1;
+                end.unsettled -= 1;
+            }
+        }
+        Ok(end)
+    }
+
+    /// Opens the source's folder once more: under another UIDVALIDITY nothing that was fetched is what it was taken for.
+    async fn numbered_as(&self, validity: UidValidity, source: &mut Lease<Source>) -> Result<(), Failure> {
+        match source.session.examine(&self.pair.source.name).await {
+            Ok(opened) if opened.state.uid_validity != Some(validity) => Err(self.numbered_anew(Side::Source)),
+            Ok(_) => Ok(()),
+            // It is gone, or closed in this minute: the next pass finds out.
+            Err(error) if error.is_refusal() => Ok(()),
+            Err(error) => Err(on_source(error)),
+        }
+    }
+
+    fn numbered_anew(&self, side: Side) -> Failure {
+        let text = format!("go on in folder \"{}\": the {side} has numbered it anew meanwhile", self.pair.source.path);
+        Failure::new(side, Kind::Lost, text)
     }
 
     async fn subscribe(&self, target: &mut Lease<Target>) -> Result<(), Failure> {
@@ -420,6 +465,7 @@ impl Pass<'_> {
             source_validity,
             target_name: self.target_name,
             target_validity: None,
+            target_lasts: true,
             floor: None,
             listing: &listing,
             append_limit: None,
@@ -451,10 +497,15 @@ impl Pass<'_> {
         let account = self.account;
         let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
             // What was refused with its folder goes with it now.
-            .retrying(account.mode.retry || self.memory.created)
+            .retrying((account.mode.retry || self.memory.created) && !self.memory.tried)
             .only_retrying(account.mode.retry)
             .restoring(account.mode.restore)
-            .with_deleted(account.deleted);
+            .with_deleted(account.deleted)
+            .placeless(!both.target_lasts);
+        if !both.source_lasts {
+            // What is known of its UIDs was said of others.
+            return Ok(sorter.finish());
+        }
         let mut windows = Windows::of(&account.ledger, self.row.id, both.source_validity);
         while let Some(records) = windows.next().await? {
             sorter.records(&records);
@@ -512,7 +563,7 @@ impl Pass<'_> {
                 continue;
             }
             self.stopped()?;
-            let lease = self.source_again(source.take()).await?;
+            let lease = self.source_again(task.source_validity, source.take()).await?;
             let (lease, part) = copy::copy(task, uids, Dress { careful, ..Dress::default() }, lease, target).await;
             source = lease;
             self.advanced |= part.acknowledged > 0;
@@ -571,13 +622,20 @@ impl Pass<'_> {
         }
     }
 
-    async fn source_again(&self, source: Option<Lease<Source>>) -> Result<Lease<Source>, Failure> {
+    async fn source_again(
+        &self,
+        validity: UidValidity,
+        source: Option<Lease<Source>>,
+    ) -> Result<Lease<Source>, Failure> {
         if let Some(source) = source {
             return Ok(source);
         }
         let mut source = self.account.source.take().await?;
-        source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
-        Ok(source)
+        let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+        match lasts(&opened) && opened.state.uid_validity == Some(validity) {
+            true => Ok(source),
+            false => Err(self.numbered_anew(Side::Source)),
+        }
     }
 
     /// Fetches one message alone that did not come in company.
@@ -588,7 +646,7 @@ impl Pass<'_> {
         source: Option<Lease<Source>>,
         target: &mut Lease<Target>,
     ) -> Result<Option<Lease<Source>>, Failure> {
-        let mut source = self.source_again(source).await?;
+        let mut source = self.source_again(task.source_validity, source).await?;
         let listed = source.session.listing(uid, uid, 1).await.map_err(on_source)?;
         if listed.is_empty() {
             let gone = (
@@ -629,7 +687,7 @@ impl Pass<'_> {
         let too_big = task.append_limit.is_some_and(|limit| subject.size > limit);
         let attempts = if too_big { Vec::new() } else { dresses(task, uid) };
         for dress in attempts {
-            let lease = self.source_again(source.take()).await?;
+            let lease = self.source_again(task.source_validity, source.take()).await?;
             let (lease, mut copied) = copy::copy(task, &[uid], dress, lease, target).await;
             source = lease;
             if let Some(failure) = copied.failure.take() {
@@ -661,7 +719,10 @@ impl Pass<'_> {
             return Ok(());
         }
         if !changes.add.is_empty() || !changes.remove.is_empty() {
-            target.session.select(task.target_name).await.map_err(on_target)?;
+            let opened = target.session.select(task.target_name).await.map_err(on_target)?;
+            if opened.state.uid_validity != task.target_validity {
+                return Err(self.numbered_anew(Side::Target));
+            }
             let add = changes.add.iter().map(|(flags, uids)| (FlagChange::Add, flags, uids));
             let remove = changes.remove.iter().map(|(flags, uids)| (FlagChange::Remove, flags, uids));
             for (change, flags, uids) in add.chain(remove) {
@@ -707,8 +768,16 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
     };
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     let mut memory = Memory::default();
-    let pass = Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
-    let (source, source_state, source_validity, source_listing) = pass.open_source().await?;
+    let pass = Pass {
+        account,
+        pair,
+        target_name: &target_name,
+        row: &row,
+        memory: &mut memory,
+        advanced: false,
+        opened: false,
+    };
+    let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
     let mut target = account.target.take().await?;
     let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {
         Some(_) => {
@@ -718,19 +787,30 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
         }
         None => (Opened { state: FolderState::default(), permanent: None, uid_not_sticky: false }, Listing::default()),
     };
-    let mut both =
-        Both { source, target, source_state, source_validity, target_opened, source_listing, target_listing };
+    let mut both = Both {
+        source,
+        target,
+        source_state: source_opened.state,
+        source_validity,
+        source_lasts: lasts(&source_opened),
+        target_path: pair.target.clone(),
+        target_lasts: lasts(&target_opened) || pair.existing.is_none(),
+        target_opened,
+        source_listing,
+        target_listing,
+    };
     let plan = pass.sort(&both).await?;
     let matched = reconcile::match_once(account, row.id, &mut both, &plan).await?;
     let to_copy: Vec<Uid> = matched.absent.iter().map(|(uid, _)| *uid).collect();
+    let removed = plan.settled.get(&Fate::Removed).copied().unwrap_or(0);
     let size = |uid: &Uid| both.source_listing.get(*uid).and_then(|entry| entry.size);
     let look = FolderLook {
         messages: both.source_listing.len() as u64,
         to_copy: to_copy.len() as u64,
         bytes: to_copy.iter().filter_map(size).sum(),
-        settled: plan.settled.values().sum::<u64>() - plan.removed.len() as u64,
+        settled: plan.settled.values().sum::<u64>() - removed,
         matched: matched.found.len() as u64,
-        removed: plan.removed.len() as u64,
+        removed,
         flags: plan.flags.rebase.len() as u64,
     };
     account.source.keep(both.source);

@@ -15,8 +15,10 @@ mod folder;
 mod pool;
 mod prove;
 mod reconcile;
+mod removed;
 mod resend;
 mod stable;
+mod unchanged;
 mod verify;
 
 pub use account::{AccountEnd, key};
@@ -73,6 +75,8 @@ pub struct Mode {
     /// Finds out by content what the target has and writes that down, and changes nothing there: for a ledger that begins
     /// anew beside a target that does not.
     pub rebuild: bool,
+    /// Whatever is gone from the target was removed by its user, however much it is.
+    pub accept: bool,
 }
 
 /// What all jobs of a process share: the way to hosts, the connections to them, room for bodies on their way.

@@ -5,7 +5,7 @@ use super::copy::{self, Task};
 use super::folder::{FolderEnd, Windows, list};
 use super::pool::Lease;
 use super::reconcile::digests;
-use crate::checkpoint::LossKind;
+use crate::checkpoint::{Ending, LossKind};
 use crate::failure::{Failure, Kind};
 use crate::imap::{ImapError, Target};
 use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity};
@@ -44,14 +44,20 @@ pub(super) async fn prove(
     from: Uid,
     before: &Listing,
 ) -> Result<Proved, Failure> {
-    let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
-    if opened.state.uid_validity != task.target_validity {
-        let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
-        return Err(Failure::new(Side::Target, Kind::Lost, text));
-    }
-    let new = list(&mut target.session, from, opened.state).await.map_err(on_target)?;
+    let new = match task.target_lasts {
+        true => {
+            let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
+            if opened.state.uid_validity != task.target_validity {
+                let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
+                return Err(Failure::new(Side::Target, Kind::Lost, text));
+            }
+            list(&mut target.session, from, opened.state).await.map_err(on_target)?
+        }
+        // Opened again, it would have other UIDs; nothing was appended since it was listed.
+        false => Listing::default(),
+    };
     let listed = Listed { before, new: &new, from };
-    let mut to_read = Vec::new();
+    let (mut to_read, mut missing) = (Vec::new(), Vec::new());
     // What was cut off once and sent again is not sent a third time.
     let remnants: BTreeSet<Uid> =
         task.account.ledger.surplus(task.folder).await?.into_iter().map(|surplus| surplus.source_uid).collect();
@@ -64,6 +70,9 @@ pub(super) async fn prove(
             let may_be_cut = is_shorter(&proof) && !record.risky && !remnants.contains(&record.source_uid);
             tell(task, record, &proof, may_be_cut).await?;
             if proof.evidence == Evidence::None {
+                if record.stage == Stage::Settled(Fate::Copied) {
+                    missing.push(record.clone());
+                }
                 continue;
             }
             let sampled = record.digest.is_some_and(|digest| in_sample(digest, task.account.sample));
@@ -84,6 +93,7 @@ pub(super) async fn prove(
         }
         task.account.ledger.prove(task.folder, task.source_validity, proofs).await?;
     }
+    settle_missing(task, missing).await?;
     let short = read_back(task, &mut target, &listed, to_read).await?;
     let state = target.session.status(task.target_name).await.ok();
     task.account.target.keep(target);
@@ -147,7 +157,7 @@ fn in_sample(digest: Digest, sample: f64) -> bool {
 async fn tell(task: &Task<'_>, record: &Record, proof: &Proof, may_be_cut: bool) -> Result<(), Failure> {
     for difference in &proof.differences {
         let (kind, what) = match difference {
-            // It may have been moved in this minute by a rule or its user; the next run finds it removed.
+            // Listed as what did not arrive.
             Difference::Missing => continue,
             Difference::Size(..) if may_be_cut => continue,
             Difference::Size(sent, copied) => {
@@ -161,6 +171,17 @@ async fn tell(task: &Task<'_>, record: &Record, proof: &Proof, may_be_cut: bool)
         copy::note_change(task, record.source_uid, kind, what).await?;
     }
     Ok(())
+}
+
+/// The target said OK, said where, and does not list it: it drops what it takes for a double, or somebody was very quick.
+/// Sending it again would go on for ever.
+async fn settle_missing(task: &Task<'_>, missing: Vec<Record>) -> Result<(), Failure> {
+    let missing = missing.into_iter().map(|record| {
+        let words = "the target acknowledged it and does not show it".to_owned();
+        let subject = copy::Subject { size: record.size, ..copy::Subject::default() };
+        (record.source_uid, Ending::Missing, Kind::Missing, words, subject)
+    });
+    copy::settle_failed(task, missing.collect()).await
 }
 
 /// Reads the bytes of some copies back.

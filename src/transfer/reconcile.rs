@@ -6,13 +6,14 @@
 
 use super::account::Account;
 use super::folder::{Both, list};
+use super::removed;
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind, Trouble};
 use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session, Source, Target};
-use crate::mail::{Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, WireName};
-use crate::plan::{Claim, FlagChanges, FolderPlan, Matched, Matching, Need, Offer};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
+use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer};
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 /// Bodies on their way to be digested.
@@ -63,6 +64,7 @@ pub(super) async fn reconcile(
         }
         account.ledger.note_surplus(place.folder, doubles).await?;
     }
+    removed::recall(account, place.folder, both, &mut matched).await?;
     write_down(account, place.folder, both, plan, matched).await
 }
 
@@ -125,6 +127,17 @@ async fn target_moved(account: &Account, both: &mut Both, target_name: &WireName
         }
     }
     let before = both.target_opened.state;
+    if !both.target_lasts {
+        // Opened again, it would have other UIDs.
+        let now = both.target.session.status(target_name).await.map_err(on_target)?;
+        return match now.messages == before.messages {
+            true => Ok(false),
+            false => {
+                let text = format!("look at folder \"{target_name}\" again: it has changed meanwhile");
+                Err(Failure::new(Side::Target, crate::failure::Kind::Lost, text))
+            }
+        };
+    }
     let opened = both.target.session.examine(target_name).await.map_err(on_target)?;
     if opened.state == before {
         return Ok(false);
@@ -146,24 +159,21 @@ pub(super) async fn match_once(
     plan: &FolderPlan,
 ) -> Result<Matched, Failure> {
     let offered = offered(account, folder, both, plan).await?;
-    // Only what has the size or the instant of something there can be it: a single welcome mail on the target must not
-    // cost the headers of a whole mailbox.
-    let sizes: HashSet<Option<u64>> = offered.iter().map(|entry| entry.size).collect();
-    let instants: HashSet<i64> = offered.iter().filter_map(|entry| entry.date).map(InternalDate::unix).collect();
-    let fits = |entry: &Entry<'_>| {
-        sizes.contains(&entry.size) || entry.date.is_none_or(|date| instants.contains(&date.unix()))
-    };
+    let left = plan.left.iter().map(|(_, offer)| offer.clone());
+    let offers: Vec<Offer> = offered.into_iter().map(Offer::new).chain(left).collect();
+    let likely = Likely::among(&offers, plan.fresh.len());
     let (like, unlike): (Vec<Entry<'_>>, Vec<Entry<'_>>) =
-        plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(fits);
+        plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(|entry| likely.has(entry));
     let unlike: Vec<Uid> = unlike.iter().map(|entry| entry.uid).collect();
     let fresh = like.into_iter().map(Need::new);
     let needs: Vec<Need> = plan.needs.iter().cloned().chain(fresh).collect();
-    let offers: Vec<Offer> = offered.into_iter().map(Offer::new).collect();
     let estimates = both.target.session.family().quirks().size_is_estimate;
     let mut matching = Matching::new(needs, offers, estimates);
     let source = (&mut both.source.session, &both.source_listing);
     answer(account, &mut matching, source, (&mut both.target.session, &both.target_listing)).await?;
     let mut matched = matching.finish();
+    let left: BTreeSet<Uid> = plan.left.iter().map(|(_, offer)| offer.uid()).collect();
+    matched.surplus.retain(|uid| !left.contains(uid));
     matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
     Ok(matched)
 }
@@ -187,12 +197,12 @@ pub(super) async fn answer(
             matching.target_header(uid, header);
         }
         let brake = &account.source.brake;
-        for (uid, digest) in digests(account, source, brake, &questions.source_bytes, source_listing).await? {
-            matching.source_bytes(uid, digest);
+        for (uid, digest, likeness) in alike(account, source, brake, &questions.source_bytes, source_listing).await? {
+            matching.source_bytes(uid, digest, likeness);
         }
         let brake = &account.target.brake;
-        for (uid, digest) in digests(account, target, brake, &questions.target_bytes, target_listing).await? {
-            matching.target_bytes(uid, digest);
+        for (uid, digest, likeness) in alike(account, target, brake, &questions.target_bytes, target_listing).await? {
+            matching.target_bytes(uid, digest, likeness);
         }
         matching.asked(&questions);
     }
@@ -240,11 +250,6 @@ pub(super) async fn digests<E: End>(
     uids: &[Uid],
     listing: &Listing,
 ) -> Result<Vec<(Uid, Digest)>, Failure> {
-    if uids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let size = |uid: &Uid| listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0);
-    let wanted: Vec<(Uid, u64)> = uids.iter().map(|uid| (*uid, size(uid))).collect();
     let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
     let collect = async {
         let mut found = Vec::new();
@@ -253,14 +258,48 @@ pub(super) async fn digests<E: End>(
         }
         found
     };
-    let fetch = async {
-        let ended = session.fetch_bodies(&wanted, &account.room, brake, &bodies).await;
-        drop(bodies);
-        ended
+    let (ended, found) = tokio::join!(fetch(account, session, brake, uids, listing, bodies), collect);
+    ended.map(|()| found)
+}
+
+/// Fetches whole messages for digest and [`crate::mail::Likeness`]. What does not come has none.
+async fn alike<E: End>(
+    account: &Account,
+    session: &mut Session<E>,
+    brake: &super::pool::PoolBrake,
+    uids: &[Uid],
+    listing: &Listing,
+) -> Result<Vec<(Uid, Digest, Digest)>, Failure> {
+    let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
+    let collect = async {
+        let mut found = Vec::new();
+        while let Some(Fetched { uid, body }) = fetched.recv().await {
+            let Some(mut body) = body else { continue };
+            let digest = body.digest();
+            // A spool file that cannot be read again leaves it with what is known.
+            found.push((uid, digest, body.likeness().await.unwrap_or(digest)));
+        }
+        found
     };
-    let (ended, found) = tokio::join!(fetch, collect);
-    ended.map_err(|error| error.failure(E::SIDE))?;
-    Ok(found)
+    let (ended, found) = tokio::join!(fetch(account, session, brake, uids, listing, bodies), collect);
+    ended.map(|()| found)
+}
+
+async fn fetch<E: End>(
+    account: &Account,
+    session: &mut Session<E>,
+    brake: &super::pool::PoolBrake,
+    uids: &[Uid],
+    listing: &Listing,
+    bodies: mpsc::Sender<Fetched>,
+) -> Result<(), Failure> {
+    if uids.is_empty() {
+        return Ok(());
+    }
+    let size = |uid: &Uid| listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0);
+    let wanted: Vec<(Uid, u64)> = uids.iter().map(|uid| (*uid, size(uid))).collect();
+    session.fetch_bodies(&wanted, &account.room, brake, &bodies).await.map_err(|error| error.failure(E::SIDE))?;
+    Ok(())
 }
 
 /// Fetches whole messages for the digests of their beginnings of these lengths. What does not come has none.
@@ -345,7 +384,7 @@ async fn write_down(
     for (uid, claim) in matched.absent {
         let listed = both.source_listing.get(uid).is_some();
         match claim {
-            Claim::New => to_copy.push(uid),
+            Claim::New | Claim::Displaced => to_copy.push(uid),
             Claim::Intended => {
                 retract.push(uid);
                 to_copy.extend(listed.then_some(uid));
@@ -377,8 +416,10 @@ async fn write_down(
     ledger.settle(folder, validity, settle).await?;
     // The ledger lets no message be intended that it holds for landed.
     let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok());
+    let taken: BTreeSet<Uid> = matched.found.iter().map(|one| one.target_uid).collect();
+    let replaced = plan.left.iter().filter(|(_, offer)| taken.contains(&offer.uid())).map(|(uid, _)| uid);
     let ended = |uid: &Uid, fate| Settlement { source_uid: *uid, fate, size: 0, date: None, trouble: None };
-    ledger.settle(folder, validity, lost.map(|uid| ended(uid, Fated::Gone)).collect()).await?;
+    ledger.settle(folder, validity, lost.chain(replaced).map(|uid| ended(uid, Fated::Gone)).collect()).await?;
     let removed = plan.removed.iter().map(|uid| Settlement {
         trouble: Some(Trouble {
             kind: "removed".to_owned(),

@@ -4,8 +4,10 @@
 
 mod conformance;
 mod corpus;
+mod epochs;
 mod evidence;
 mod failures;
+mod identity;
 mod late;
 mod migrate;
 mod program;

@@ -210,7 +210,7 @@ fn a_kill_in_mid_run_and_resume_without_arguments_end_equal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_in_mid_run_makes_no_second_copy_where_uids_are_not_told() {
+async fn f70_a_kill_in_mid_run_makes_no_second_copy_where_uids_are_not_told() {
     let without = Features { uidplus: false, ..Features::default() };
     let literals = Literals::Synchronising;
     let weak = Features { literals, multiappend: false, condstore: false, ..without.clone() };
@@ -233,7 +233,7 @@ fn resident_max(pid: u32) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_stays_flat_over_many_messages_and_one_that_is_huge() {
+async fn f83_memory_stays_flat_over_many_messages_and_one_that_is_huge() {
     /// For the whole process, in KiB.
     const RESIDENT_MAX: u64 = 100 * 1024;
     let (source, target) = (Server::start(Config::plain("u")), Server::start(Config::plain("u")));

@@ -161,7 +161,7 @@ impl FolderVerdict {
             self.standing = Standing::Incomplete;
         }
         let (removed, messages) = (self.sums.of(Fate::Removed), self.sums.messages);
-        if plan::is_mass_removal(removed, messages) {
+        if plan::is_many(removed, messages) {
             let note = format!("{removed} of {messages} messages were taken away: a person has to say who did that");
             self.object(note);
         }

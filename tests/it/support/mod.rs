@@ -16,6 +16,7 @@ pub(crate) mod haul;
 pub(crate) mod judge;
 pub(crate) mod launch;
 pub(crate) mod nasty;
+pub(crate) mod proxy;
 pub(crate) mod response;
 mod scratch;
 mod token;

@@ -59,6 +59,11 @@ pub struct Config {
     pub refuse_empty: bool,
     /// Whether nothing can be appended to the folder that is open by EXAMINE, as in Courier.
     pub refuse_append_while_examined: bool,
+    /// Whether UIDs last; if not, each SELECT and EXAMINE says UIDNOTSTICKY and numbers the folder anew, the first message
+    /// last, under another UIDVALIDITY (RFC 4315 section 2).
+    pub uids_last: bool,
+    /// After how long without a command a connection is closed with BYE.
+    pub idle_max: Option<std::time::Duration>,
     /// Whether names with `"` or `\` are sent as literals, as Dovecot does; if not, quoted and escaped.
     pub hostile_names_as_literals: bool,
     /// Whether mailbox names must be valid modified UTF-7 (RFC 3501 section 5.1.3).
@@ -100,6 +105,8 @@ impl Default for Config {
             refuse_bare_lf: false,
             refuse_empty: true,
             refuse_append_while_examined: false,
+            uids_last: true,
+            idle_max: None,
             hostile_names_as_literals: false,
             strict_utf7: false,
             executes_refused_literals: false,

@@ -217,7 +217,14 @@ impl Session {
             self.wire.flush().await?;
         }
         let before = self.wire.consumed();
-        let line = match self.wire.read_line(self.shared.config.line_bytes_max).await? {
+        let idle_max = self.shared.config.idle_max.unwrap_or(Duration::MAX);
+        let read = tokio::time::timeout(idle_max, self.wire.read_line(self.shared.config.line_bytes_max)).await;
+        let Ok(read) = read else {
+            self.wire.put("* BYE Disconnected for inactivity.");
+            self.wire.flush().await?;
+            return Err(self.wire.close().await);
+        };
+        let line = match read? {
             Line::Whole(line) => line,
             Line::BareLf => {
                 self.wire.put("* BAD Error in IMAP command: line ended in LF without CR.");

@@ -142,8 +142,12 @@ impl Session {
         }
         self.check_name(account, &name)?;
         let layout = account.layout().clone();
+        let lasting = self.shared.config.uids_last;
         let lines_and_selected = account.write(|folders| -> Result<_, StoreError> {
             let folder = folders.selectable_mut(&layout, &name)?;
+            if !lasting {
+                folder.reorder();
+            }
             let first_recent = if read_only { folder.first_recent } else { folder.take_recent() };
             let known =
                 |message: &std::sync::Arc<Message>| Known { uid: message.uid, recent: message.uid >= first_recent };
@@ -185,6 +189,9 @@ impl Session {
         }
         lines.push(format!("* OK [UIDVALIDITY {}] UIDs valid", folder.uid_validity));
         lines.push(format!("* OK [UIDNEXT {}] Predicted next UID", self.orders.uid_next(folder.uid_next)));
+        if !self.shared.config.uids_last {
+            lines.push("* NO [UIDNOTSTICKY] Non-persistent UIDs".to_owned());
+        }
         if self.features().condstore {
             lines.push(format!("* OK [HIGHESTMODSEQ {}] Highest", folder.highest_modseq));
         }

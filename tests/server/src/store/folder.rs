@@ -261,6 +261,14 @@ impl Folder {
         }
     }
 
+    /// Numbers all messages anew and in another order: the first comes last.
+    pub(crate) fn reorder(&mut self) {
+        if !self.messages.is_empty() {
+            self.messages.rotate_left(1);
+        }
+        self.renumber();
+    }
+
     /// Takes `\Recent` from the messages that have it: the first UID that had it.
     pub(crate) fn take_recent(&mut self) -> u32 {
         std::mem::replace(&mut self.first_recent, self.uid_next)
