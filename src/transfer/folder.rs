@@ -6,9 +6,9 @@ use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
 use super::{prove, reconcile};
-use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
+use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
+use crate::imap::{ImapError, Opened, Source, Target};
 use crate::mail::{Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
@@ -190,14 +190,14 @@ async fn unchanged(
     }))
 }
 
-struct Pass<'a> {
-    account: &'a Account,
+pub(super) struct Pass<'a> {
+    pub(super) account: &'a Account,
     pair: &'a FolderPair,
     target_name: &'a WireName,
     row: &'a FolderRow,
     memory: &'a mut Memory,
     /// Something was got done that a further pass will not have to do.
-    advanced: bool,
+    pub(super) advanced: bool,
 }
 
 /// Both folders, opened and listed.
@@ -219,11 +219,11 @@ impl Both {
     }
 }
 
-fn on_source(error: ImapError) -> Failure {
+pub(super) fn on_source(error: ImapError) -> Failure {
     error.failure(Side::Source)
 }
 
-fn on_target(error: ImapError) -> Failure {
+pub(super) fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
@@ -502,108 +502,13 @@ impl Pass<'_> {
         }
     }
 
-    async fn source_again(&self, source: Option<Lease<Source>>) -> Result<Lease<Source>, Failure> {
+    pub(super) async fn source_again(&self, source: Option<Lease<Source>>) -> Result<Lease<Source>, Failure> {
         if let Some(source) = source {
             return Ok(source);
         }
         let mut source = self.account.source.take().await?;
         source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
         Ok(source)
-    }
-
-    /// Fetches one message alone that did not come in company.
-    async fn read_again(
-        &mut self,
-        task: &Task<'_>,
-        uid: Uid,
-        source: Option<Lease<Source>>,
-        target: &mut Lease<Target>,
-    ) -> Result<Option<Lease<Source>>, Failure> {
-        let mut source = self.source_again(source).await?;
-        let listed = source.session.listing(uid, uid, 1).await.map_err(on_source)?;
-        if listed.is_empty() {
-            let gone = (
-                uid,
-                Ending::Gone,
-                Kind::MessageUnreadable,
-                "it has left the source".to_owned(),
-                copy::Subject::default(),
-            );
-            copy::settle_failed(task, vec![gone]).await?;
-            return Ok(Some(source));
-        }
-        let (source, mut copied) = copy::copy(task, &[uid], Dress::default(), source, target).await;
-        if let Some(failure) = copied.failure.take() {
-            return Err(failure);
-        }
-        if let Some((uid, refusal)) = copied.unread.pop_first() {
-            let words = refusal.map_or_else(|| "the source gives no body for it".to_owned(), |refusal| refusal.text());
-            let unreadable = (uid, Ending::Unreadable, Kind::MessageUnreadable, words, copy::Subject::default());
-            copy::settle_failed(task, vec![unreadable]).await?;
-        }
-        match copied.refused.pop_first() {
-            Some((uid, refused)) => self.try_otherwise(task, uid, refused, source, target).await,
-            None => Ok(source),
-        }
-    }
-
-    /// Sends one refused message alone: as it is, then without what a target may not take; then lists it.
-    async fn try_otherwise(
-        &mut self,
-        task: &Task<'_>,
-        uid: Uid,
-        refused: (crate::imap::Refusal, copy::Subject),
-        mut source: Option<Lease<Source>>,
-        target: &mut Lease<Target>,
-    ) -> Result<Option<Lease<Source>>, Failure> {
-        let (mut refusal, mut subject) = refused;
-        let too_big = task.append_limit.is_some_and(|limit| subject.size > limit);
-        let attempts = if too_big { Vec::new() } else { dresses(task, uid) };
-        for dress in attempts {
-            let lease = self.source_again(source.take()).await?;
-            let (lease, mut copied) = copy::copy(task, &[uid], dress, lease, target).await;
-            source = lease;
-            if let Some(failure) = copied.failure.take() {
-                return Err(failure);
-            }
-            match copied.refused.pop_first() {
-                Some((_, again)) => (refusal, subject) = again,
-                None if copied.acknowledged > 0 => {
-                    self.advanced = true;
-                    note_dress(task, uid, dress, &refusal).await?;
-                    return Ok(source);
-                }
-                None => return Ok(source),
-            }
-        }
-        let refused = (uid, Ending::Refused, refusal.verdict().kind, refusal.text(), subject);
-        copy::settle_failed(task, vec![refused]).await?;
-        Ok(source)
-    }
-
-    async fn change_flags(
-        &self,
-        task: &Task<'_>,
-        plan: &FolderPlan,
-        target: &mut Lease<Target>,
-    ) -> Result<(), Failure> {
-        let changes = &plan.flags;
-        if changes.rebase.is_empty() {
-            return Ok(());
-        }
-        if !changes.add.is_empty() || !changes.remove.is_empty() {
-            target.session.select(task.target_name).await.map_err(on_target)?;
-            let add = changes.add.iter().map(|(flags, uids)| (FlagChange::Add, flags, uids));
-            let remove = changes.remove.iter().map(|(flags, uids)| (FlagChange::Remove, flags, uids));
-            for (change, flags, uids) in add.chain(remove) {
-                match target.session.store(uids, change, flags).await {
-                    // A flag that is refused costs the flag: it enters the base, or every run would try it again.
-                    Err(error) if error.is_refusal() => {}
-                    other => other.map_err(on_target)?,
-                }
-            }
-        }
-        Ok(self.account.ledger.rebase(task.folder, task.source_validity, changes.rebase.clone()).await?)
     }
 
     /// Remembers both sides as they are, where every message has its fate.
@@ -664,35 +569,4 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
     account.source.keep(both.source);
     account.target.keep(both.target);
     Ok(look)
-}
-
-/// The ways in which a refused message is tried, the most faithful first.
-fn dresses(task: &Task<'_>, uid: Uid) -> Vec<Dress> {
-    let entry = task.listing.get(uid);
-    let keywords = entry.is_some_and(|entry| entry.flags.keywords().next().is_some());
-    // Before 1970 and after 2037 some servers know no time.
-    let odd_date = entry.and_then(|entry| entry.date).is_some_and(|date| !(0..2_145_916_800).contains(&date.unix()));
-    let dress = |without_keywords, without_date| Dress { careful: true, without_keywords, without_date };
-    let mut all = vec![dress(false, false)];
-    if keywords {
-        all.push(dress(true, false));
-    }
-    if odd_date {
-        all.push(dress(false, true));
-    }
-    if keywords && odd_date {
-        all.push(dress(true, true));
-    }
-    all
-}
-
-async fn note_dress(task: &Task<'_>, uid: Uid, dress: Dress, refusal: &crate::imap::Refusal) -> Result<(), Failure> {
-    let entry = task.listing.get(uid);
-    if dress.without_date
-        && let Some(date) = entry.and_then(|entry| entry.date)
-    {
-        let what = format!("date refused by the target ({}): {date}", refusal.text());
-        copy::note_change(task, uid, LossKind::Date, what).await?;
-    }
-    Ok(())
 }
