@@ -5,15 +5,17 @@
 
 mod folders;
 mod glob;
+mod keeping;
 mod matching;
 mod messages;
 mod verdict;
 
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
+pub use keeping::{Attempt, Keeping, attempts, fitting, is_sure};
 pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions};
-pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, merge_flags};
-pub use verdict::{Difference, Proof, prove};
+pub use messages::{FlagChanges, FolderPlan, Merge, Rebase, Sorter, carried, merge_flags};
+pub use verdict::{Difference, Proof, prove, unsendable};
 
 /// In what order messages are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]

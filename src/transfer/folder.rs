@@ -4,6 +4,8 @@
 use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
+use super::flags::Shown;
+use super::otherwise::Refused;
 use super::pool::{Lease, delay};
 use super::{prove, reconcile};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Watermark};
@@ -11,7 +13,7 @@ use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{ImapError, Opened, Source, Target};
 use crate::mail::{Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
-use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
+use crate::plan::{Attempt, FolderPair, FolderPlan, Order, Sorter};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -70,13 +72,24 @@ impl FolderEnd {
 
 /// What is carried from one pass over a folder to the next.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     /// Passes in a row that broke without getting anything done.
     fruitless: u32,
     /// The target's folder was not there before this run.
     created: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
     strikes: BTreeMap<Uid, (u32, Side)>,
+    /// Refused when the connection broke over it: tried before all others, to know what they have to go without.
+    pub(super) refused: BTreeMap<Uid, Refused>,
+    /// Some messages lack flags that they are to get yet.
+    pub(super) short: bool,
+    pub(super) shown: Shown,
+}
+
+impl Memory {
+    pub(super) fn dress(&self, careful: bool, attempt: Attempt) -> Dress<'_> {
+        Dress { careful, keeping: &self.shown.keeping, attempt }
+    }
 }
 
 /// Runs passes until one ends.
@@ -193,9 +206,9 @@ async fn unchanged(
 pub(super) struct Pass<'a> {
     pub(super) account: &'a Account,
     pair: &'a FolderPair,
-    target_name: &'a WireName,
+    pub(super) target_name: &'a WireName,
     row: &'a FolderRow,
-    memory: &'a mut Memory,
+    pub(super) memory: &'a mut Memory,
     /// Something was got done that a further pass will not have to do.
     pub(super) advanced: bool,
 }
@@ -281,6 +294,7 @@ impl Pass<'_> {
             listing: &source_listing,
             append_limit: target.session.capabilities().append_limit(),
         };
+        self.ask_permanent(&uids, &source_listing, &target_opened, &mut target).await?;
         let source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
         if let Some(source) = source {
@@ -290,12 +304,17 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return Ok(None);
         }
-        self.change_flags(&task, &plan, &mut target).await?;
+        if self.memory.short || reconciled.found > 0 {
+            self.complete_flags(&task, &both.target_listing, &mut plan.flags).await?;
+        }
+        let since = target_opened.state.highest_modseq;
+        let changed = self.change_flags(&task, &plan.flags, since, &mut target).await?;
+        let from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
         // What was listed before flags were changed says nothing of them.
-        let from = floor.filter(|_| plan.flags.rebase.is_empty()).map_or(Uid::FIRST, |(_, uid)| uid);
-        let (mut end, target_state) = prove::prove(&task, target, from, &both.target_listing).await?;
+        let before = changed.listing.as_ref().unwrap_or(&both.target_listing);
+        let (mut end, target_state) = prove::prove(&task, target, from, before, &self.memory.shown).await?;
         end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
-        self.remember(source_state, target_state, &end).await?;
+        self.remember(source_state, target_state.filter(|_| !changed.raced), &end).await?;
         Ok(Some(end))
     }
 
@@ -466,11 +485,22 @@ impl Pass<'_> {
             (uid, ending, Kind::Lost, words.to_owned(), copy::Subject::default())
         });
         copy::settle_failed(task, struck.collect()).await?;
-        let (mut source, mut copied) =
-            copy::copy(task, &uids, Dress { careful, ..Dress::default() }, source, target).await;
+        let (refused, uids): (Vec<Uid>, Vec<Uid>) =
+            uids.into_iter().partition(|uid| self.memory.refused.contains_key(uid));
+        let mut source = Some(source);
+        for uid in refused {
+            let Some(refused) = self.memory.refused.remove(&uid) else { continue };
+            source = self.try_otherwise(task, uid, refused, source, target).await?;
+        }
+        let lease = self.source_again(source).await?;
+        let dress = self.memory.dress(careful, Attempt::default());
+        let (mut source, mut copied) = copy::copy(task, &uids, dress, lease, target).await;
         self.advanced |= copied.acknowledged > 0;
+        self.memory.short |= copied.short;
         self.strike(careful, &copied);
         if let Some(failure) = copied.failure.take() {
+            let refused = std::mem::take(&mut copied.refused).into_iter();
+            self.memory.refused.extend(refused.map(|(uid, refused)| (uid, Refused::first(refused))));
             return Err(failure);
         }
         self.stopped()?;
@@ -478,7 +508,7 @@ impl Pass<'_> {
             source = self.read_again(task, uid, source, target).await?;
         }
         for (uid, refused) in std::mem::take(&mut copied.refused) {
-            source = self.try_otherwise(task, uid, refused, source, target).await?;
+            source = self.try_otherwise(task, uid, Refused::first(refused), source, target).await?;
         }
         Ok(source)
     }
@@ -490,7 +520,7 @@ impl Pass<'_> {
         }
     }
 
-    fn strike(&mut self, careful: bool, copied: &Copied) {
+    pub(super) fn strike(&mut self, careful: bool, copied: &Copied) {
         let Some(failure) = copied.failure.as_ref().filter(|_| careful) else { return };
         let (uid, side) = match failure.side {
             Some(Side::Target) => (copied.unanswered, Side::Target),

@@ -1,13 +1,29 @@
 //! Messages that did not go through with the others: fetched again alone, sent alone, sent without what a target may not
 //! take; what remains is listed with the server's words.
 
-use super::copy::{self, Dress, Task};
+use super::copy::{self, Task};
 use super::folder::{Pass, on_source};
 use super::pool::Lease;
-use crate::checkpoint::{Ending, LossKind};
+use crate::checkpoint::Ending;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Source, Target};
+use crate::imap::{Refusal, Source, Target};
 use crate::mail::Uid;
+use crate::plan::{self, Attempt};
+use crate::provider::Status;
+
+/// A message that the target refused for itself.
+pub(super) struct Refused {
+    refusal: Refusal,
+    subject: copy::Subject,
+    /// Attempts that were made since.
+    made: usize,
+}
+
+impl Refused {
+    pub(super) fn first((refusal, subject): (Refusal, copy::Subject)) -> Self {
+        Self { refusal, subject, made: 0 }
+    }
+}
 
 impl Pass<'_> {
     /// Fetches one message alone that did not come in company.
@@ -31,7 +47,9 @@ impl Pass<'_> {
             copy::settle_failed(task, vec![gone]).await?;
             return Ok(Some(source));
         }
-        let (source, mut copied) = copy::copy(task, &[uid], Dress::default(), source, target).await;
+        let dress = self.memory.dress(false, Attempt::default());
+        let (source, mut copied) = copy::copy(task, &[uid], dress, source, target).await;
+        self.memory.short |= copied.short;
         if let Some(failure) = copied.failure.take() {
             return Err(failure);
         }
@@ -41,7 +59,7 @@ impl Pass<'_> {
             copy::settle_failed(task, vec![unreadable]).await?;
         }
         match copied.refused.pop_first() {
-            Some((uid, refused)) => self.try_otherwise(task, uid, refused, source, target).await,
+            Some((uid, refused)) => self.try_otherwise(task, uid, Refused::first(refused), source, target).await,
             None => Ok(source),
         }
     }
@@ -51,25 +69,39 @@ impl Pass<'_> {
         &mut self,
         task: &Task<'_>,
         uid: Uid,
-        refused: (crate::imap::Refusal, copy::Subject),
+        refused: Refused,
         mut source: Option<Lease<Source>>,
         target: &mut Lease<Target>,
     ) -> Result<Option<Lease<Source>>, Failure> {
-        let (mut refusal, mut subject) = refused;
+        let Refused { mut refusal, mut subject, mut made } = refused;
         let too_big = task.append_limit.is_some_and(|limit| subject.size > limit);
-        let attempts = if too_big { Vec::new() } else { dresses(task, uid) };
-        for dress in attempts {
+        let attempts = if too_big { Vec::new() } else { self.attempts(task, uid, &refusal) };
+        for attempt in attempts.into_iter().skip(made) {
+            made += 1;
             let lease = self.source_again(source.take()).await?;
+            let dress = self.memory.dress(true, attempt.clone());
             let (lease, mut copied) = copy::copy(task, &[uid], dress, lease, target).await;
             source = lease;
+            self.memory.short |= copied.short;
+            self.strike(true, &copied);
             if let Some(failure) = copied.failure.take() {
+                // Some servers answer and hang up: the next attempt is made by the next pass.
+                if let Some((refusal, subject)) = copied.refused.remove(&uid) {
+                    self.memory.refused.insert(uid, Refused { refusal, subject, made });
+                }
                 return Err(failure);
             }
             match copied.refused.pop_first() {
                 Some((_, again)) => (refusal, subject) = again,
                 None if copied.acknowledged > 0 => {
                     self.advanced = true;
-                    note_dress(task, uid, dress, &refusal).await?;
+                    let (shown, words) = (&mut self.memory.shown, refusal.text());
+                    if attempt.without_date {
+                        shown.undated.insert(uid, words.clone());
+                    }
+                    if !attempt.without.is_empty() {
+                        shown.keeping.suspect(&attempt.without, words);
+                    }
                     return Ok(source);
                 }
                 None => return Ok(source),
@@ -79,35 +111,10 @@ impl Pass<'_> {
         copy::settle_failed(task, vec![refused]).await?;
         Ok(source)
     }
-}
-
-/// The ways in which a refused message is tried, the most faithful first.
-fn dresses(task: &Task<'_>, uid: Uid) -> Vec<Dress> {
-    let entry = task.listing.get(uid);
-    let keywords = entry.is_some_and(|entry| entry.flags.keywords().next().is_some());
-    // Before 1970 and after 2037 some servers know no time.
-    let odd_date = entry.and_then(|entry| entry.date).is_some_and(|date| !(0..2_145_916_800).contains(&date.unix()));
-    let dress = |without_keywords, without_date| Dress { careful: true, without_keywords, without_date };
-    let mut all = vec![dress(false, false)];
-    if keywords {
-        all.push(dress(true, false));
+    fn attempts(&self, task: &Task<'_>, uid: Uid, refusal: &Refusal) -> Vec<Attempt> {
+        let Some(entry) = task.listing.get(uid) else { return vec![Attempt::default()] };
+        let keeping = &self.memory.shown.keeping;
+        let flags = keeping.storable(&keeping.unsuspected(&self.account.carried(entry.flags)));
+        plan::attempts(&flags, entry.date, refusal.status == Status::Bad)
     }
-    if odd_date {
-        all.push(dress(false, true));
-    }
-    if keywords && odd_date {
-        all.push(dress(true, true));
-    }
-    all
-}
-
-async fn note_dress(task: &Task<'_>, uid: Uid, dress: Dress, refusal: &crate::imap::Refusal) -> Result<(), Failure> {
-    let entry = task.listing.get(uid);
-    if dress.without_date
-        && let Some(date) = entry.and_then(|entry| entry.date)
-    {
-        let what = format!("date refused by the target ({}): {date}", refusal.text());
-        copy::note_change(task, uid, LossKind::Date, what).await?;
-    }
-    Ok(())
 }

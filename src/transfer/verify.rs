@@ -266,6 +266,8 @@ fn describe(difference: &Difference) -> String {
         Difference::Missing => "the copy is gone".to_owned(),
         Difference::Size(source, target) => format!("{source} bytes at the source, {target} on the target"),
         Difference::FlagsLost(flags) => format!("the copy lacks: {flags}"),
+        Difference::Unsendable(flags) => format!("no client may set: {}", flags.join(" ")),
+        Difference::DateUnknown(_) => "the source gives no date".to_owned(),
         Difference::Date(source, target) => format!("dated {source} at the source, {target} on the target"),
     }
 }
