@@ -294,6 +294,24 @@ impl Ledger {
         .await
     }
 
+    /// Gives what one message lost, as it was noted.
+    pub async fn losses_of(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        uid: Uid,
+    ) -> Result<Vec<(LossKind, String)>, LedgerError> {
+        const SQL: &str = "SELECT kind, text FROM losses WHERE folder = ?1 AND validity = ?2 AND uid = ?3 ORDER BY id";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let rows = select.query_map(params![folder.0, validity.value(), uid.value()], |row| {
+                Ok((loss_kind(row, 0)?, row.get(1)?))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     async fn window<T: Send + 'static>(
         &self,
         sql: &'static str,
@@ -400,16 +418,19 @@ fn trouble(row: &Row<'_>) -> rusqlite::Result<TroubleNote> {
 }
 
 fn loss(row: &Row<'_>) -> rusqlite::Result<Loss> {
-    let kind: String = row.get(3)?;
-    let known = LossKind::ALL.into_iter().find(|known| known.as_str() == kind);
-    let strange = || rusqlite::Error::InvalidColumnType(3, kind.clone(), rusqlite::types::Type::Text);
     Ok(Loss {
         number: codec::size(row, 0)?,
         path: path(row, 1)?,
         source_uid: codec::uid(row, 2)?,
-        kind: known.ok_or_else(strange)?,
+        kind: loss_kind(row, 3)?,
         text: row.get(4)?,
     })
+}
+
+fn loss_kind(row: &Row<'_>, column: usize) -> rusqlite::Result<LossKind> {
+    let kind: String = row.get(column)?;
+    let known = LossKind::ALL.into_iter().find(|known| known.as_str() == kind);
+    known.ok_or(rusqlite::Error::InvalidColumnType(column, kind, rusqlite::types::Type::Text))
 }
 
 fn path(row: &Row<'_>, column: usize) -> rusqlite::Result<FolderPath> {

@@ -7,7 +7,7 @@ use super::connection::{Capabilities, Connection, Part, numbered, numeric_code, 
 use super::error::{ImapError, Refusal};
 use super::folders::Namespace;
 use super::signin::{self, Opening};
-use super::token::{Response, Tokens, Value};
+use super::token::{Response, Tokens, Value, starts_with};
 use super::wire::Broken;
 use crate::mail::{
     Digest, Flags, Folder, FolderState, InternalDate, KEY_FIELDS, Listing, ModSeq, Role, Side, Uid, UidValidity,
@@ -89,6 +89,9 @@ pub struct Permanent {
     pub any_keyword: bool,
 }
 
+/// Flags named in one command at the most: with a set of UIDs they stay far below the 8,000 bytes that RFC 7162, 4, has
+/// clients keep to.
+pub const FLAG_BYTES_MAX: usize = 4000;
 /// At most this many UIDs are asked for in one command.
 const UIDS_PER_COMMAND: usize = 500;
 /// Commands under way at once while metadata is listed.
@@ -518,15 +521,41 @@ impl Session<Target> {
 
     /// Adds and removes flags of messages in the selected folder; nothing else about them changes (RFC 9051, 6.4.6).
     ///
+    /// `flags`: at most [`FLAG_BYTES_MAX`] when written. `unchanged_since`: messages that changed after this are left as
+    /// they are (RFC 7162, 3.1.3); not asked for where the server offers no CONDSTORE. Gives those, ascending.
+    ///
     /// # Errors
-    /// A refusal, or a broken connection.
-    pub async fn store(&mut self, uids: &[Uid], change: FlagChange, flags: &Flags) -> Result<(), ImapError> {
+    /// A refusal, or a broken connection: sets before the refused one are done.
+    pub async fn store(
+        &mut self,
+        uids: &[Uid],
+        change: FlagChange,
+        flags: &Flags,
+        unchanged_since: Option<ModSeq>,
+    ) -> Result<Vec<Uid>, ImapError> {
         let sign = if change == FlagChange::Add { '+' } else { '-' };
-        for set in uids.chunks(UIDS_PER_COMMAND).flat_map(uid_sets) {
-            let command = format!("UID STORE {set} {sign}FLAGS.SILENT ({flags})");
-            self.connection.command("change flags", Phase::Other, &[Part::Text(&command)], |_| {}).await?;
+        let conditional = self.has("CONDSTORE") || self.has("QRESYNC") || self.has("IMAP4REV2");
+        let since = unchanged_since.filter(|_| conditional);
+        let since = since.map(|since| format!("(UNCHANGEDSINCE {}) ", since.value())).unwrap_or_default();
+        let mut modified = Vec::new();
+        for part in uids.chunks(UIDS_PER_COMMAND) {
+            for set in uid_sets(part) {
+                let command = format!("UID STORE {set} {since}{sign}FLAGS.SILENT ({flags})");
+                let stored =
+                    self.connection.command("change flags", Phase::Other, &[Part::Text(&command)], |_| {}).await;
+                match stored {
+                    Ok(words) => modified.extend(modified_of(&words, part)),
+                    // Some of them changed and others are gone (RFC 7162, 3.1.3, example 5).
+                    Err(ImapError::Refused { refusal, .. }) if starts_with(&refusal.words, MODIFIED) => {
+                        modified.extend(modified_of(&refusal.words, part));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         }
-        Ok(())
+        modified.sort_unstable();
+        modified.dedup();
+        Ok(modified)
     }
 }
 
@@ -549,6 +578,23 @@ impl Session<Target> {
         }
         Ok(())
     }
+}
+
+const MODIFIED: &[u8] = b"[MODIFIED ";
+
+/// Reads `[MODIFIED 4,6:9]`: which of those asked for it names.
+fn modified_of<'a>(words: &'a [u8], asked: &'a [Uid]) -> impl Iterator<Item = Uid> + use<'a> {
+    let inside = if starts_with(words, MODIFIED) { &words[MODIFIED.len()..] } else { &[] };
+    let inside = inside.split(|byte| *byte == b']').next().and_then(|set| std::str::from_utf8(set).ok()).unwrap_or("");
+    let ranges: Vec<(u32, u32)> = inside
+        .split(',')
+        .filter_map(|range| {
+            let (first, last) = range.split_once(':').unwrap_or((range, range));
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            Some(if first <= last { (first, last) } else { (last, first) })
+        })
+        .collect();
+    asked.iter().copied().filter(move |uid| ranges.iter().any(|(first, last)| (*first..=*last).contains(&uid.value())))
 }
 
 /// Which way flags change.
@@ -663,9 +709,9 @@ fn parse_opened(responses: &[Response]) -> Opened {
             opened.state.uid_next = Uid::new(value);
         } else if let Some(value) = numeric_code(words, b"HIGHESTMODSEQ") {
             opened.state.highest_modseq = ModSeq::new(value);
-        } else if super::token::starts_with(words, b"[UIDNOTSTICKY]") {
+        } else if starts_with(words, b"[UIDNOTSTICKY]") {
             opened.uid_not_sticky = true;
-        } else if super::token::starts_with(words, b"[PERMANENTFLAGS ") {
+        } else if starts_with(words, b"[PERMANENTFLAGS ") {
             let inside = Response { text: words[16..].to_vec(), literals: Vec::new() };
             let values = Tokens::new(&inside).value();
             let flags: Vec<&[u8]> =
@@ -675,4 +721,57 @@ fn parse_opened(responses: &[Response]) -> Opened {
         }
     }
     opened
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(text: &[u8]) -> Response {
+        Response { text: text.to_vec(), literals: Vec::new() }
+    }
+
+    #[test]
+    fn f42_modified_names_some_of_those_asked_for() {
+        let asked: Vec<Uid> = (1..=12).filter_map(Uid::new).collect();
+        for (words, expected) in [
+            (&b"[MODIFIED 7,9] done"[..], vec![7, 9]),
+            (b"[modified 3:5,99] done", vec![3, 4, 5]),
+            (b"[MODIFIED 5:4] done", vec![4, 5]),
+            (b"[MODIFIED x] done", vec![]),
+            (b"[MODIFIED 7", vec![7]),
+            (b"done [MODIFIED 7]", vec![]),
+        ] {
+            let found: Vec<u32> = modified_of(words, &asked).map(Uid::value).collect();
+            assert_eq!(found, expected, "{}", words.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn f40_and_f35_flag_lists_of_lenient_servers_are_read() {
+        for (flags, sendable, unsendable) in [
+            (&b"\\Seen "[..], "\\Seen", 0),
+            (b" \\Seen  $x", "\\Seen $x", 0),
+            (b"\\Seen gr\xfcn a]b x(y", "\\Seen a]b", 2),
+            (b"", "", 0),
+        ] {
+            let text = [b"* 3 FETCH (FLAGS (", flags, b") UID 7 RFC822.SIZE 5)"].concat();
+            let fetch = parse_fetch(&response(&text)).unwrap();
+            let found = fetch.flags.unwrap();
+            assert_eq!((found.to_string().as_str(), found.unsendable().count()), (sendable, unsendable));
+            assert_eq!((fetch.uid, fetch.size), (Uid::new(7), Some(5)), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn f36_permanent_flags_are_read_or_missing() {
+        let told = |line: &[u8]| parse_opened(&[response(line)]).permanent;
+        let read = |line: &[u8]| told(line).map(|told| (told.flags.to_string(), told.any_keyword));
+        let (seen, none) = (Some(("\\Seen Junk".to_owned(), true)), Some((String::new(), false)));
+        assert_eq!(read(b"* OK [PERMANENTFLAGS (\\Seen Junk \\*)] limited"), seen);
+        assert_eq!(read(b"* OK [PERMANENTFLAGS (\\Seen Junk \\* )] limited"), seen);
+        assert_eq!(read(b"* OK [PERMANENTFLAGS ()] read-only"), none);
+        assert_eq!(read(b"* OK [UIDNEXT 7] next"), None);
+        assert_eq!(read(b"* FLAGS (\\Seen)"), None);
+    }
 }

@@ -117,7 +117,7 @@ impl<'a> Tokens<'a> {
             }
             b')' => None,
             b'"' => Some(self.quoted()),
-            _ => Some(self.atom()),
+            _ => Some(self.atom(depth)),
         }
     }
 
@@ -154,14 +154,15 @@ impl<'a> Tokens<'a> {
     }
 
     /// An atom ends at a space or a parenthesis, but not within the brackets of `BODY[…]` and `BINARY[…]`. Elsewhere a
-    /// bracket means nothing: a keyword may hold an unbalanced one.
-    fn atom(&mut self) -> Value<'a> {
+    /// bracket means nothing: a keyword may hold an unbalanced one. In a list within a list, where flags are, a parenthesis
+    /// in mid-word belongs to the word: lenient servers keep such keywords.
+    fn atom(&mut self, depth: usize) -> Value<'a> {
         let rest = self.rest();
         let section = [&b"BODY["[..], b"BODY.PEEK[", b"BINARY["].iter().any(|name| starts_with(rest, name));
         let mut within = false;
         let end = rest.iter().position(|byte| {
             within = section && (*byte == b'[' || within && *byte != b']');
-            !within && matches!(byte, b' ' | b'(' | b')')
+            !within && (matches!(byte, b' ' | b')') || *byte == b'(' && depth < 2)
         });
         let mut end = end.unwrap_or(rest.len()).max(1);
         if let Some((literal, _)) =

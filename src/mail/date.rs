@@ -62,6 +62,12 @@ impl InternalDate {
         self.zone
     }
 
+    /// Says whether every server knows the time: before 1970 and after 2037 some do not.
+    #[must_use]
+    pub fn is_usual(self) -> bool {
+        (0..2_145_916_800).contains(&self.unix)
+    }
+
     /// Packs instant and zone into one number; [`Self::unpack`] is its inverse.
     pub(super) fn pack(self) -> i64 {
         (self.unix << 12) | i64::from(self.zone + 2048)
@@ -185,6 +191,24 @@ mod tests {
             if let Some(date) = InternalDate::new(unix, zone) {
                 prop_assert_eq!(InternalDate::parse(date.to_string().as_bytes()), Some(date));
                 prop_assert_eq!(InternalDate::unpack(date.pack()), date);
+            }
+        }
+
+        /// RFC 9051, 9: `date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE`.
+        #[test]
+        fn f45_every_date_is_written_as_the_grammar_has_it(unix in any::<i64>(), zone in any::<i16>(), near in any::<bool>()) {
+            let unix = if near { unix.rem_euclid(253_402_300_800 + 62_135_596_800) - 62_135_596_800 } else { unix };
+            let zone = if near { zone.rem_euclid(2879) - 1439 } else { zone };
+            if let Some(date) = InternalDate::new(unix, zone) {
+                let text = date.to_string();
+                let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+                let month = MONTHS.iter().find(|month| text[3..].starts_with(*month)).copied().unwrap_or("none");
+                let sign = if zone < 0 { '-' } else { '+' };
+                let day = if text.starts_with(' ') { " 9" } else { "99" };
+                prop_assert_eq!(shape, format!("{day}-{month}-9999 99:99:99 {sign}9999"));
+                prop_assert!(text[..2].trim() != "0" && &text[..1] != "0" && &text[7..11] != "0000", "{}", text);
+                prop_assert!(text[12..14] < *"24" && text[15..17] < *"60" && text[18..20] < *"60", "{}", text);
+                prop_assert!(text[22..24] < *"24" && text[24..26] < *"60", "{}", text);
             }
         }
     }

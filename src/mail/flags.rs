@@ -36,6 +36,9 @@ impl SystemFlag {
     }
 }
 
+/// Longer ones are nobody's: servers take 50 to 200 bytes, and a command line has to hold them.
+const KEYWORD_BYTES_MAX: usize = 1000;
+
 /// A keyword that can be sent: an atom without a leading backslash. Equal regardless of ASCII case, as servers treat it.
 #[derive(Debug, Clone)]
 pub struct Keyword(String);
@@ -43,17 +46,32 @@ pub struct Keyword(String);
 impl Keyword {
     /// Makes a keyword of an atom (RFC 9051, 9: `flag-keyword`).
     ///
-    /// None for what is no atom. `]` is taken: servers give it and the grammar allows it in an atom of a flag.
+    /// None for what is no atom, or longer than 1,000 bytes. `]` is taken though the grammar lets no atom hold it: servers
+    /// give it, and some take it; see [`Self::is_atom`].
     #[must_use]
     pub fn new(text: &[u8]) -> Option<Self> {
         let atom = |&byte: &u8| byte > b' ' && byte < 0x7f && !b"(){%*\"\\".contains(&byte);
-        (!text.is_empty() && text.iter().all(atom)).then(|| Self(String::from_utf8_lossy(text).into_owned()))
+        ((1..=KEYWORD_BYTES_MAX).contains(&text.len()) && text.iter().all(atom))
+            .then(|| Self(String::from_utf8_lossy(text).into_owned()))
     }
 
     /// Gives the keyword as it came.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Says whether every server has to be able to read it: the grammar gives `]` another meaning (RFC 3501, 9: `atom`).
+    #[must_use]
+    pub fn is_atom(&self) -> bool {
+        !self.0.contains(']')
+    }
+
+    /// Says whether it is letters and digits, after a `$` perhaps: others are refused by some servers, such as
+    /// `domain.com` and `$X-ME-Annot-2` by iCloud.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.0.strip_prefix('$').unwrap_or(&self.0).bytes().all(|byte| byte.is_ascii_alphanumeric())
     }
 
     fn folded(&self) -> impl Iterator<Item = u8> + '_ {
@@ -113,7 +131,7 @@ impl Flags {
         }
         match Keyword::new(flag) {
             Some(keyword) => self.insert_keyword(keyword),
-            None => drop(self.unsendable.insert(flag.escape_ascii().to_string())),
+            None => drop(self.unsendable.insert(printable(flag))),
         }
     }
 
@@ -146,7 +164,8 @@ impl Flags {
         self.keywords.iter()
     }
 
-    /// Gives what the server holds and nobody can send, escaped for print.
+    /// Gives what the server holds and nobody can send, fit for print; invented system flags begin with a backslash and a
+    /// letter, 8-bit bytes are written `\\xfc`.
     pub fn unsendable(&self) -> impl Iterator<Item = &str> {
         self.unsendable.iter().map(String::as_str)
     }
@@ -194,11 +213,62 @@ impl Flags {
         self
     }
 
+    /// Gives these, and what `other` holds that cannot be sent.
+    #[must_use]
+    pub fn with_unsendable_of(mut self, other: &Self) -> Self {
+        self.unsendable.extend(other.unsendable.iter().cloned());
+        self
+    }
+
+    /// Gives the system flags alone.
+    #[must_use]
+    pub fn system_only(&self) -> Self {
+        Self { system: self.system, ..Self::default() }
+    }
+
+    /// Gives the keywords alone that `keep` says.
+    #[must_use]
+    pub fn keywords_only(&self, keep: impl Fn(&Keyword) -> bool) -> Self {
+        let keywords = self.keywords.iter().filter(|keyword| keep(keyword)).cloned().collect();
+        Self { keywords, ..Self::default() }
+    }
+
+    /// Gives each flag by itself, in the order in which they are written.
+    #[must_use]
+    pub fn singles(&self) -> Vec<Self> {
+        let system = SystemFlag::ALL.into_iter().filter(|flag| self.has(*flag));
+        let system = system.map(|flag| Self { system: flag as u8, ..Self::default() });
+        let keyword = |keyword: &Keyword| Self { keywords: BTreeSet::from([keyword.clone()]), ..Self::default() };
+        system.chain(self.keywords.iter().map(keyword)).collect()
+    }
+
+    /// Gives the same in parts that are written in at most `bytes` each; a single longer flag is a part by itself.
+    #[must_use]
+    pub fn parts(&self, bytes: usize) -> Vec<Self> {
+        let mut parts: Vec<(Self, usize)> = Vec::new();
+        for single in self.singles() {
+            let length = single.to_string().len() + 1;
+            match parts.last_mut().filter(|(_, filled)| filled + length <= bytes) {
+                Some((part, filled)) => (*part, *filled) = (part.union(&single), *filled + length),
+                None => parts.push((single, length)),
+            }
+        }
+        parts.into_iter().map(|(part, _)| part).collect()
+    }
+
     /// Says whether both carry the same, of what can be sent.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         self.system == other.system && self.keywords == other.keywords
     }
+}
+
+fn printable(flag: &[u8]) -> String {
+    let byte = |byte: &u8| match byte {
+        b' '..=b'~' => char::from(*byte).to_string(),
+        byte => format!("\\x{byte:02x}"),
+    };
+    flag.iter().map(byte).collect()
 }
 
 /// What can be sent, separated by spaces: the inside of a flag list (RFC 9051, 9: `flag-list`).
@@ -236,6 +306,41 @@ mod tests {
         let all = Flags::from_wire([&b"gr\xfcn"[..], b"a b", b"domain.com", b"a]b"]);
         assert_eq!(all.to_string(), "a]b domain.com");
         assert_eq!(all.unsendable().collect::<Vec<_>>(), ["a b", "gr\\xfcn"]);
+    }
+
+    #[test]
+    fn f33_an_invented_system_flag_is_told_as_the_server_wrote_it() {
+        let all = Flags::from_wire([&b"\\X-EON-HAS-ATTACHMENT"[..], b"\\Seen", b"a\"b", b"a(b"]);
+        assert_eq!(all.unsendable().collect::<Vec<_>>(), ["\\X-EON-HAS-ATTACHMENT", "a\"b", "a(b"]);
+    }
+
+    #[test]
+    fn keywords_too_long_for_any_server_are_kept_apart() {
+        assert!(Keyword::new(&[b'k'; 1000]).is_some());
+        assert!(Keyword::new(&[b'k'; 1001]).is_none());
+    }
+
+    #[test]
+    fn parts_together_are_the_whole_and_short() {
+        let all = flags("\\Seen \\Draft alpha beta gamma a-keyword-of-many-letters");
+        for bytes in [1, 12, 20, 1000] {
+            let parts = all.parts(bytes);
+            let whole = parts.iter().fold(Flags::default(), |sum, part| sum.union(part));
+            assert!(whole.same(&all), "{bytes}");
+            assert!(parts.iter().all(|part| part.to_string().len() < bytes || part.singles().len() == 1), "{bytes}");
+        }
+        assert_eq!(all.parts(1).len(), all.singles().len());
+        assert_eq!(all.parts(1000).len(), 1);
+    }
+
+    #[test]
+    fn plain_keywords_are_letters_and_digits() {
+        for (keyword, plain, atom) in
+            [("$Forwarded", true, true), ("Junk", true, true), ("domain.com", false, true), ("a]b", false, false)]
+        {
+            let keyword = Keyword::new(keyword.as_bytes()).unwrap();
+            assert_eq!((keyword.is_plain(), keyword.is_atom()), (plain, atom), "{}", keyword.as_str());
+        }
     }
 
     #[test]

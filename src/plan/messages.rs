@@ -57,7 +57,18 @@ pub struct FlagChanges {
     /// To remove, with the target UIDs.
     pub remove: BTreeMap<Flags, Vec<Uid>>,
     /// The new base of each source message whose flags at the source changed.
-    pub rebase: Vec<(Uid, Flags)>,
+    pub rebase: Vec<Rebase>,
+}
+
+/// A message whose flags at the source are no longer those both sides agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebase {
+    /// At the source.
+    pub source_uid: Uid,
+    /// Its copy.
+    pub target_uid: Uid,
+    /// What the source has now: the base from then on.
+    pub flags: Flags,
 }
 
 /// What three-way merging asks of the target.
@@ -82,19 +93,29 @@ pub fn carried(flags: &Flags, deleted: bool) -> Flags {
 }
 
 impl FlagChanges {
+    /// Says whether the target has to change at all.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty()
+    }
+
     /// Notes what one message needs, and its new base; nothing where the source has not changed it.
     pub fn note(&mut self, source_uid: Uid, target_uid: Uid, base: &Flags, source: &Flags, target: &Flags) {
         if source.same(base) {
             return;
         }
-        let merge = merge_flags(base, source, target);
+        self.ask(target_uid, merge_flags(base, source, target));
+        self.rebase.push(Rebase { source_uid, target_uid, flags: source.clone() });
+    }
+
+    /// Asks for what a merge came to, and moves no base.
+    pub fn ask(&mut self, target_uid: Uid, merge: Merge) {
         if !merge.add.is_empty() {
             self.add.entry(merge.add).or_default().push(target_uid);
         }
         if !merge.remove.is_empty() {
             self.remove.entry(merge.remove).or_default().push(target_uid);
         }
-        self.rebase.push((source_uid, source.clone()));
     }
 
     /// Takes over what another one notes.
@@ -262,19 +283,10 @@ impl<'a> Sorter<'a> {
         };
         self.plan.paired.push(target);
         *self.plan.settled.entry(fate).or_default() += 1;
-        let wanted =
-            if self.deleted { source.flags.clone() } else { source.flags.clone().without_system(SystemFlag::Deleted) };
-        if self.only_retry || wanted.same(&record.flags) {
-            return;
+        let wanted = carried(source.flags, self.deleted);
+        if !self.only_retry {
+            self.plan.flags.note(record.source_uid, target, &record.flags, &wanted, entry.flags);
         }
-        let merge = merge_flags(&record.flags, &wanted, entry.flags);
-        if !merge.add.is_empty() {
-            self.plan.flags.add.entry(merge.add).or_default().push(target);
-        }
-        if !merge.remove.is_empty() {
-            self.plan.flags.remove.entry(merge.remove).or_default().push(target);
-        }
-        self.plan.flags.rebase.push((record.source_uid, wanted));
     }
 
     fn fresh(&mut self, uid: Uid) {
@@ -314,6 +326,7 @@ impl<'a> Sorter<'a> {
 mod tests {
     use super::*;
     use crate::mail::{Digest, Evidence};
+    use proptest::prelude::*;
 
     fn uid(value: u32) -> Uid {
         Uid::new(value).unwrap()
@@ -438,6 +451,33 @@ mod tests {
             let mut sorter = Sorter::new(&source, &target, None).retrying(retry);
             sorter.records(&records);
             assert_eq!(sorter.finish().fresh.len(), fresh);
+        }
+    }
+
+    proptest! {
+        /// The specification, flag by flag: where the source has not moved since the base, the target stays as it is; where
+        /// it has, the target becomes as the source.
+        #[test]
+        fn f42_a_merge_is_what_each_flag_by_itself_asks_for(base in 0usize..64, source in 0usize..64, target in 0usize..64) {
+            const ALL: [&str; 6] = ["\\Seen", "\\Answered", "\\Draft", "$Forwarded", "Junk", "domain.com"];
+            let set = |bits: usize| {
+                let names: Vec<&str> = (0..6).filter(|bit| bits >> bit & 1 == 1).map(|bit| ALL[bit]).collect();
+                Flags::parse(&names.join(" "))
+            };
+            let merge = merge_flags(&set(base), &set(source), &set(target));
+            let after = set(target).without(&merge.remove).union(&merge.add);
+            let wanted = (0..6).filter(|bit| {
+                let (base, source, target) = (base >> bit & 1, source >> bit & 1, target >> bit & 1);
+                (if source == base { target } else { source }) == 1
+            });
+            prop_assert!(after.same(&set(wanted.map(|bit| 1 << bit).sum())));
+            // Only what changes is asked for, and nothing both ways.
+            prop_assert!(merge.add.common(&set(target)).is_empty() && merge.remove.without(&set(target)).is_empty());
+            // Done, and the source taken for the base, nothing is left to do.
+            prop_assert_eq!(merge_flags(&set(source), &set(source), &after), Merge::default());
+            prop_assert_eq!(merge_flags(&set(base), &set(source), &after), Merge::default());
+            // Without a base nothing is taken away.
+            prop_assert!(merge_flags(&Flags::default(), &set(source), &set(target)).remove.is_empty());
         }
     }
 

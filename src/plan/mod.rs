@@ -6,6 +6,7 @@
 mod audit;
 mod folders;
 mod glob;
+mod keeping;
 mod matching;
 mod messages;
 mod verdict;
@@ -13,9 +14,10 @@ mod verdict;
 pub use audit::{Absence, Compared, Flaw, Listed, Place, Standing, Sums, compare, fate, standing};
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
+pub use keeping::{Attempt, Keeping, attempts, fitting, is_sure};
 pub use matching::{Claim, Likely, Match, Matched, Matching, Need, Offer, Questions, same_instant};
-pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, is_many, merge_flags};
-pub use verdict::{Difference, Proof, prove};
+pub use messages::{FlagChanges, FolderPlan, Merge, Rebase, Sorter, carried, is_many, merge_flags};
+pub use verdict::{Difference, Proof, prove, unsendable};
 
 /// In what order messages are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]

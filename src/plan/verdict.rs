@@ -12,8 +12,12 @@ pub enum Difference {
     Size(u64, u64),
     /// The copy lacks these.
     FlagsLost(Flags),
+    /// The source holds what no client may send, as [`Flags::unsendable`] gives it.
+    Unsendable(Vec<String>),
     /// Instants differ: at the source, on the target.
     Date(InternalDate, InternalDate),
+    /// The source gives no date that could be read; on the target: what it chose.
+    DateUnknown(Option<InternalDate>),
 }
 
 /// What reading metadata back came to.
@@ -25,7 +29,7 @@ pub struct Proof {
     pub differences: Vec<Difference>,
 }
 
-/// Compares what was sent with what the target lists. `estimates`: the target's sizes say nothing.
+/// Compares what the copy has to have with what the target lists. `estimates`: the target's sizes say nothing.
 #[must_use]
 pub fn prove(size: u64, flags: &Flags, date: Option<InternalDate>, copy: Option<Entry<'_>>, estimates: bool) -> Proof {
     let Some(copy) = copy else {
@@ -39,13 +43,23 @@ pub fn prove(size: u64, flags: &Flags, date: Option<InternalDate>, copy: Option<
     if !lost.is_empty() {
         differences.push(Difference::FlagsLost(lost));
     }
-    if let (Some(sent), Some(copied)) = (date, copy.date)
-        && !same_instant(date, copy.date)
-    {
-        differences.push(Difference::Date(sent, copied));
+    differences.extend(unsendable(flags));
+    match (date, copy.date) {
+        (Some(sent), Some(copied)) if !same_instant(date, copy.date) => {
+            differences.push(Difference::Date(sent, copied));
+        }
+        (None, copied) => differences.push(Difference::DateUnknown(copied)),
+        _ => {}
     }
     let evidence = if differences.is_empty() { Evidence::MetadataEqual } else { Evidence::Counted };
     Proof { evidence, differences }
+}
+
+/// Gives what a source message has that cannot be sent.
+#[must_use]
+pub fn unsendable(flags: &Flags) -> Option<Difference> {
+    let lost: Vec<String> = flags.unsendable().map(str::to_owned).collect();
+    (!lost.is_empty()).then_some(Difference::Unsendable(lost))
 }
 
 #[cfg(test)]
@@ -66,5 +80,11 @@ mod tests {
         assert_eq!(check(copy(Some(5), &seen, date), false), [Difference::FlagsLost(Flags::parse("a"))]);
         assert_eq!(check(copy(Some(5), &copied, InternalDate::new(1001, 60)), false).len(), 1);
         assert_eq!(check(None, false), [Difference::Missing]);
+        let odd = Flags::parse("\\Seen a \\Forwarded");
+        let proof = prove(5, &odd, date, copy(Some(5), &copied, date), false);
+        assert_eq!(proof.differences, [Difference::Unsendable(vec!["\\Forwarded".to_owned()])]);
+        assert_eq!(proof.evidence, Evidence::Counted);
+        let proof = prove(5, &sent, None, copy(Some(5), &copied, date), false);
+        assert_eq!((proof.evidence, proof.differences), (Evidence::Counted, vec![Difference::DateUnknown(date)]));
     }
 }

@@ -209,9 +209,9 @@ async fn write_losses(
 
 fn lost(kind: LossKind) -> &'static str {
     match kind {
-        LossKind::Keyword => "a keyword or flag is not there",
+        LossKind::Keyword => "a keyword is not there",
         LossKind::SystemFlag => "a system flag is not there",
-        LossKind::Date => "the date is another one",
+        LossKind::Date => "the date is another one, or none",
         LossKind::Zone => "the date is the same instant in another zone",
         LossKind::Bytes => "the target stored other bytes",
     }
@@ -346,7 +346,7 @@ mod tests {
           2 messages in all
 
         info: arrived, but not wholly as at the source:
-          a keyword or flag is not there: 7 messages
+          a keyword is not there: 7 messages
             "INBOX" uid 1: the target did not keep: $Work
             "INBOX" uid 2: the target did not keep: $Work
             "INBOX" uid 3: the target did not keep: $Work

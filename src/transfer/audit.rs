@@ -251,7 +251,7 @@ impl Audit<'_> {
         let mut deleted = Flags::default();
         deleted.insert(SystemFlag::Deleted);
         let removed = async {
-            session.store(&[uid], FlagChange::Add, &deleted).await?;
+            drop(session.store(&[uid], FlagChange::Add, &deleted, None).await?);
             session.expunge(&[uid]).await
         };
         match removed.await {

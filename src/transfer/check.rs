@@ -1,7 +1,7 @@
 //! Looking without touching: both sides of every account opened, folders mapped, what a run would do counted.
 
 use super::account::{Account, Survey};
-use super::folder::{FolderLook, look};
+use super::look::{FolderLook, look};
 use super::{Context, Ending};
 use crate::config;
 use crate::failure::Failure;

@@ -15,10 +15,9 @@ use super::event::Event;
 use super::pool::Lease;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
 use crate::failure::{Failure, Kind, Scope};
-use crate::imap::{Answer, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
-use crate::mail::{
-    Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, SystemFlag, Uid, UidValidity, WireName,
-};
+use crate::imap::{Answer, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
+use crate::mail::{Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::plan::{self, Attempt, Keeping};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -30,13 +29,15 @@ const BODIES_MAX: usize = 128;
 /// Intents made durable together at the most.
 const BATCH_MAX: usize = 256;
 
-/// How a message goes out that was refused as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Dress {
+/// How messages go out.
+#[derive(Debug, Clone)]
+pub(super) struct Dress<'a> {
     /// Alone, asking first.
     pub(super) careful: bool,
-    pub(super) without_keywords: bool,
-    pub(super) without_date: bool,
+    /// What the target is known to keep.
+    pub(super) keeping: &'a Keeping,
+    /// What a message goes without that was refused as it is.
+    pub(super) attempt: Attempt,
 }
 
 /// What a pipeline works on. UIDVALIDITYs are those under which both folders were opened.
@@ -68,6 +69,8 @@ pub(super) struct Copied {
     pub(super) unread: BTreeMap<Uid, Option<Refusal>>,
     /// The first of those that were sent and have no answer: sent alone, it is the one that was on the wire.
     pub(super) unanswered: Option<Uid>,
+    /// Some went out with fewer flags than they have, which are to be stored afterwards.
+    pub(super) short: bool,
     /// Asked for alone and not come when the source's connection broke.
     pub(super) unfetched: Option<Uid>,
     /// Why it ended before its end.
@@ -86,7 +89,7 @@ pub(super) struct Subject {
 pub(super) async fn copy(
     task: &Task<'_>,
     uids: &[Uid],
-    dress: Dress,
+    dress: Dress<'_>,
     source: Lease<Source>,
     target: &mut Lease<Target>,
 ) -> (Option<Lease<Source>>, Copied) {
@@ -106,6 +109,7 @@ pub(super) async fn copy(
     let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
     let (answers, answered) = mpsc::unbounded_channel();
     let alters = target.session.family().quirks().alters_bytes;
+    let careful = dress.careful;
     let mut stage = Intending { task, dress, alters, halt: &halt, flight: &flight, copied: Copied::default() };
     let brake = task.account.target.brake.clone();
     let append = async {
@@ -130,7 +134,7 @@ pub(super) async fn copy(
             (lease, None)
         }
         Some(Ok((lease, Err((failure, under_way))))) => {
-            copied.unfetched = under_way.filter(|_| dress.careful);
+            copied.unfetched = under_way.filter(|_| careful);
             (lease, Some(failure))
         }
         Some(Err(_)) => (None, Some(Failure::new(Side::Source, Kind::Lost, "fetch messages: the task ended"))),
@@ -217,7 +221,7 @@ fn note_refused(copied: &mut Copied, refused: Vec<RefusedFetch>) {
 /// The second stage: what has come is written down, then goes out.
 struct Intending<'a> {
     task: &'a Task<'a>,
-    dress: Dress,
+    dress: Dress<'a>,
     /// The target's family is known to alter any message: all copies are read back.
     alters: bool,
     halt: &'a CancellationToken,
@@ -267,9 +271,8 @@ impl Intending<'_> {
                 self.copied.refused.insert(uid, (said_by_us(words), subject));
                 continue;
             }
-            let (flags, date) = self.outside(uid);
-            // Recorded is what should be there: what a dress leaves out shows when the copy is read back.
-            let wanted = self.task.listing.get(uid).map(|entry| self.task.account.carried(entry.flags));
+            let Outside { base, flags, date } = self.outside(uid);
+            let careful = self.dress.careful || !plan::is_sure(&flags, date);
             records.push(Record {
                 source_uid: uid,
                 stage: Stage::Intended,
@@ -279,28 +282,35 @@ impl Intending<'_> {
                 digest: Some(body.digest()),
                 header: body.header(),
                 date: self.task.listing.get(uid).and_then(|entry| entry.date),
-                flags: wanted.unwrap_or_default(),
+                flags: base,
                 risky: self.alters || body.traits().is_risky(),
                 evidence: Evidence::None,
             });
-            ready.push((Outgoing { source_uid: uid, flags, date, body, careful: self.dress.careful }, subject));
+            ready.push((Outgoing { source_uid: uid, flags, date, body, careful }, subject));
         }
         (records, ready)
     }
 
     /// Gives flags and date as they are sent.
-    fn outside(&self, uid: Uid) -> (Flags, Option<InternalDate>) {
+    fn outside(&mut self, uid: Uid) -> Outside {
         let entry = self.task.listing.get(uid);
-        let mut flags = entry.map(|entry| self.task.account.carried(entry.flags)).unwrap_or_default();
-        if self.dress.without_keywords {
-            flags =
-                SystemFlag::ALL.into_iter().filter(|flag| flags.has(*flag)).fold(Flags::default(), |mut kept, flag| {
-                    kept.insert(flag);
-                    kept
-                });
-        }
-        (flags, entry.and_then(|entry| entry.date).filter(|_| !self.dress.without_date))
+        let wanted = entry.map(|entry| self.task.account.carried(entry.flags)).unwrap_or_default();
+        let Dress { keeping, attempt, .. } = &self.dress;
+        let base = plan::fitting(&keeping.unsuspected(&wanted).without(&attempt.without), FLAG_BYTES_MAX);
+        self.copied.short |= !base.same(&wanted);
+        let date = entry.and_then(|entry| entry.date).filter(|_| !attempt.without_date);
+        Outside { flags: keeping.storable(&base), base, date }
     }
+}
+
+/// What is said of a message beside its bytes.
+struct Outside {
+    /// What goes on record: what both sides have then. What the target cannot keep belongs to it, or it would be tried
+    /// again in every run; what is to be stored afterwards does not.
+    base: Flags,
+    /// What is sent.
+    flags: Flags,
+    date: Option<InternalDate>,
 }
 
 fn said_by_us(words: String) -> Refusal {

@@ -2,17 +2,19 @@
 //! kill, after a lost connection, after nothing at all.
 
 use super::account::{Account, Survey};
-use super::copy::{self, Copied, Dress, Task};
+use super::copy::{self, Dress, Task};
 use super::event::Event;
+use super::flags::{Changed, Shown};
+use super::otherwise::Refused;
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
 use super::{failed, prove, reconcile, removed, resend, stable};
-use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
+use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
+use crate::imap::{ImapError, Opened, Source, Target};
 use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
-use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
+use crate::plan::{Attempt, FolderPair, FolderPlan, Order, Sorter};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -20,12 +22,6 @@ use tokio::time::Instant;
 pub(super) const WINDOW: usize = 4096;
 /// How often a folder is tried over a refusal that is not of one message.
 const FRUITLESS_MAX: u32 = 3;
-/// How often the connection may break over one message sent alone before it counts as refused.
-const STRIKES_MAX: u32 = 2;
-
-/// Messages that can be under way together, from the source's first answer to the target's: among them is the one that
-/// breaks a connection.
-const SUSPECTS_MAX: usize = 512;
 
 /// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
 pub(super) struct Windows<'a> {
@@ -75,15 +71,26 @@ impl FolderEnd {
 
 /// What is carried from one pass over a folder to the next.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     /// Passes in a row that broke without getting anything done.
-    fruitless: u32,
+    pub(super) fruitless: u32,
     /// The target's folder was not there before this run.
-    created: bool,
+    pub(super) created: bool,
     /// Of a target without lasting UIDs: everything was tried once, what is left to do is to look.
     tried: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
-    strikes: BTreeMap<Uid, (u32, Side)>,
+    pub(super) strikes: BTreeMap<Uid, (u32, Side)>,
+    /// Refused when the connection broke over it: tried before all others, to know what they have to go without.
+    pub(super) refused: BTreeMap<Uid, Refused>,
+    /// Some messages lack flags that they are to get yet.
+    pub(super) short: bool,
+    pub(super) shown: Shown,
+}
+
+impl Memory {
+    pub(super) fn dress(&self, careful: bool, attempt: Attempt) -> Dress<'_> {
+        Dress { careful, keeping: &self.shown.keeping, attempt }
+    }
 }
 
 /// Runs passes until one ends.
@@ -151,16 +158,16 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
     }
 }
 
-struct Pass<'a> {
-    account: &'a Account,
-    pair: &'a FolderPair,
-    target_name: &'a WireName,
-    row: &'a FolderRow,
-    memory: &'a mut Memory,
+pub(super) struct Pass<'a> {
+    pub(super) account: &'a Account,
+    pub(super) pair: &'a FolderPair,
+    pub(super) target_name: &'a WireName,
+    pub(super) row: &'a FolderRow,
+    pub(super) memory: &'a mut Memory,
     /// Something was got done that a further pass will not have to do.
-    advanced: bool,
+    pub(super) advanced: bool,
     /// Both folders could be opened.
-    opened: bool,
+    pub(super) opened: bool,
 }
 
 /// Both folders, opened and listed.
@@ -194,11 +201,11 @@ pub(super) fn lasts(opened: &Opened) -> bool {
     opened.state.uid_validity.is_some() && !opened.uid_not_sticky
 }
 
-fn on_source(error: ImapError) -> Failure {
+pub(super) fn on_source(error: ImapError) -> Failure {
     error.failure(Side::Source)
 }
 
-fn on_target(error: ImapError) -> Failure {
+pub(super) fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
@@ -280,6 +287,9 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return prove::count(&task).await.map(Some);
         }
+        if target_lasts {
+            self.ask_permanent(&uids, &source_listing, &target_opened, &mut target).await?;
+        }
         let mut source = self.copy_all(&task, &uids, source, &mut target).await?;
         let source_state = both.source_state;
         if let Some(source) = source.as_mut().filter(|_| !uids.is_empty()) {
@@ -299,17 +309,21 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return Ok(None);
         }
-        let from = match target_lasts {
-            true => {
-                self.change_flags(&task, &plan, &mut target).await?;
-                // What was listed before flags were changed says nothing of them.
-                floor.filter(|_| plan.flags.rebase.is_empty()).map_or(Uid::FIRST, |(_, uid)| uid)
+        // What was listed before flags were changed says nothing of them.
+        let mut changed = Changed::default();
+        let mut from = Uid::LAST;
+        // Opened to be changed, a target without lasting UIDs would have others.
+        if target_lasts {
+            if self.memory.short || reconciled.found > 0 {
+                self.complete_flags(&task, &both.target_listing, &mut plan.flags).await?;
             }
-            // Opened to be changed, it would have other UIDs.
-            false => Uid::LAST,
-        };
+            let since = target_opened.state.highest_modseq;
+            changed = self.change_flags(&task, &plan.flags, since, &mut target).await?;
+            from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
+        }
+        let before = changed.listing.as_ref().unwrap_or(&both.target_listing);
         let prove::Proved { mut end, state: target_state, short } =
-            prove::prove(&task, target, from, &both.target_listing).await?;
+            prove::prove(&task, target, from, before, &self.memory.shown).await?;
         if !short.is_empty() {
             resend::resend(&task, &self.pair.source.name, short).await?;
             return Ok(None);
@@ -319,7 +333,7 @@ impl Pass<'_> {
             // Left as they are: what their records say is of a folder that is no more.
             end.unsettled += plan.stale.len() as u64;
         }
-        self.remember(source_state, target_state.filter(|_| lasts), &end).await?;
+        self.remember(source_state, target_state.filter(|_| lasts && !changed.raced), &end).await?;
         if lasts && end.unsettled == 0 {
             self.account.ledger.forget_others(self.row.id, source_validity).await?;
         }
@@ -359,7 +373,7 @@ impl Pass<'_> {
         }))
     }
 
-    async fn open_source(&self) -> Result<(Lease<Source>, Opened, UidValidity, Listing), Failure> {
+    pub(super) async fn open_source(&self) -> Result<(Lease<Source>, Opened, UidValidity, Listing), Failure> {
         let mut source = self.account.source.take().await?;
         let mut opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
         let mut source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
@@ -429,7 +443,7 @@ impl Pass<'_> {
         }
     }
 
-    fn numbered_anew(&self, side: Side) -> Failure {
+    pub(super) fn numbered_anew(&self, side: Side) -> Failure {
         let text = format!("go on in folder \"{}\": the {side} has numbered it anew meanwhile", self.pair.source.path);
         Failure::new(side, Kind::Lost, text)
     }
@@ -493,7 +507,7 @@ impl Pass<'_> {
         Ok(self.account.ledger.forget_surplus(self.row.id, gone).await?)
     }
 
-    async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {
+    pub(super) async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {
         let account = self.account;
         let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
             // What was refused with its folder goes with it now.
@@ -537,205 +551,6 @@ impl Pass<'_> {
             .await;
     }
 
-    /// Copies, then tries those that were refused once more, each alone and otherwise dressed.
-    async fn copy_all(
-        &mut self,
-        task: &Task<'_>,
-        uids: &[Uid],
-        source: Lease<Source>,
-        target: &mut Lease<Target>,
-    ) -> Result<Option<Lease<Source>>, Failure> {
-        if uids.is_empty() {
-            return Ok(Some(source));
-        }
-        // A connection that keeps breaking is broken by some message: sent alone, it shows itself.
-        let careful = self.memory.fruitless >= STRIKES_MAX;
-        let (struck, uids): (Vec<Uid>, Vec<Uid>) =
-            uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| strikes.0 >= STRIKES_MAX));
-        let found = !struck.is_empty();
-        self.settle_struck(task, struck).await?;
-        let careful = careful && !found;
-        // Only what can have been under way together is suspect.
-        let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
-        let (mut source, mut copied) = (Some(source), Copied::default());
-        for (uids, careful) in [(suspects, careful), (rest, false)] {
-            if uids.is_empty() {
-                continue;
-            }
-            self.stopped()?;
-            let lease = self.source_again(task.source_validity, source.take()).await?;
-            let (lease, part) = copy::copy(task, uids, Dress { careful, ..Dress::default() }, lease, target).await;
-            source = lease;
-            self.advanced |= part.acknowledged > 0;
-            self.strike(careful, &part);
-            copied.refused.extend(part.refused);
-            copied.unread.extend(part.unread);
-            if let Some(failure) = part.failure {
-                return Err(failure);
-            }
-        }
-        self.stopped()?;
-        for uid in std::mem::take(&mut copied.unread).into_keys() {
-            source = self.read_again(task, uid, source, target).await?;
-        }
-        for (uid, refused) in std::mem::take(&mut copied.refused) {
-            source = self.try_otherwise(task, uid, refused, source, target).await?;
-        }
-        Ok(source)
-    }
-
-    /// Lists those that break the connection. The culprits are known then: their neighbours go as fast as ever.
-    async fn settle_struck(&mut self, task: &Task<'_>, struck: Vec<Uid>) -> Result<(), Failure> {
-        if struck.is_empty() {
-            return Ok(());
-        }
-        let struck = struck.into_iter().map(|uid| {
-            let (ending, words) = match self.memory.strikes.get(&uid) {
-                Some((_, Side::Source)) => {
-                    (Ending::Unreadable, "the connection breaks whenever this message is fetched")
-                }
-                _ => (Ending::Refused, "the connection breaks whenever this message is sent"),
-            };
-            (uid, ending, Kind::Lost, words.to_owned(), copy::Subject::default())
-        });
-        copy::settle_failed(task, struck.collect()).await?;
-        (self.memory.fruitless, self.advanced) = (0, true);
-        Ok(())
-    }
-
-    fn stopped(&self) -> Result<(), Failure> {
-        match self.account.stop.is_cancelled() {
-            true => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
-            false => Ok(()),
-        }
-    }
-
-    fn strike(&mut self, careful: bool, copied: &Copied) {
-        let Some(failure) = copied.failure.as_ref().filter(|_| careful) else { return };
-        let (uid, side) = match failure.side {
-            Some(Side::Target) => (copied.unanswered, Side::Target),
-            _ => (copied.unfetched, Side::Source),
-        };
-        if let Some(uid) = uid {
-            let strikes = self.memory.strikes.entry(uid).or_insert((0, side));
-            *strikes = (strikes.0 + 1, side);
-        }
-    }
-
-    async fn source_again(
-        &self,
-        validity: UidValidity,
-        source: Option<Lease<Source>>,
-    ) -> Result<Lease<Source>, Failure> {
-        if let Some(source) = source {
-            return Ok(source);
-        }
-        let mut source = self.account.source.take().await?;
-        let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
-        match lasts(&opened) && opened.state.uid_validity == Some(validity) {
-            true => Ok(source),
-            false => Err(self.numbered_anew(Side::Source)),
-        }
-    }
-
-    /// Fetches one message alone that did not come in company.
-    async fn read_again(
-        &mut self,
-        task: &Task<'_>,
-        uid: Uid,
-        source: Option<Lease<Source>>,
-        target: &mut Lease<Target>,
-    ) -> Result<Option<Lease<Source>>, Failure> {
-        let mut source = self.source_again(task.source_validity, source).await?;
-        let listed = source.session.listing(uid, uid, 1).await.map_err(on_source)?;
-        if listed.is_empty() {
-            let gone = (
-                uid,
-                Ending::Gone,
-                Kind::MessageUnreadable,
-                "it has left the source".to_owned(),
-                copy::Subject::default(),
-            );
-            copy::settle_failed(task, vec![gone]).await?;
-            return Ok(Some(source));
-        }
-        let (source, mut copied) = copy::copy(task, &[uid], Dress::default(), source, target).await;
-        if let Some(failure) = copied.failure.take() {
-            return Err(failure);
-        }
-        if let Some((uid, refusal)) = copied.unread.pop_first() {
-            let words = refusal.map_or_else(|| "the source gives no body for it".to_owned(), |refusal| refusal.text());
-            let unreadable = (uid, Ending::Unreadable, Kind::MessageUnreadable, words, copy::Subject::default());
-            copy::settle_failed(task, vec![unreadable]).await?;
-        }
-        match copied.refused.pop_first() {
-            Some((uid, refused)) => self.try_otherwise(task, uid, refused, source, target).await,
-            None => Ok(source),
-        }
-    }
-
-    /// Sends one refused message alone: as it is, then without what a target may not take; then lists it.
-    async fn try_otherwise(
-        &mut self,
-        task: &Task<'_>,
-        uid: Uid,
-        refused: (crate::imap::Refusal, copy::Subject),
-        mut source: Option<Lease<Source>>,
-        target: &mut Lease<Target>,
-    ) -> Result<Option<Lease<Source>>, Failure> {
-        let (mut refusal, mut subject) = refused;
-        let too_big = task.append_limit.is_some_and(|limit| subject.size > limit);
-        let attempts = if too_big { Vec::new() } else { dresses(task, uid) };
-        for dress in attempts {
-            let lease = self.source_again(task.source_validity, source.take()).await?;
-            let (lease, mut copied) = copy::copy(task, &[uid], dress, lease, target).await;
-            source = lease;
-            if let Some(failure) = copied.failure.take() {
-                return Err(failure);
-            }
-            match copied.refused.pop_first() {
-                Some((_, again)) => (refusal, subject) = again,
-                None if copied.acknowledged > 0 => {
-                    self.advanced = true;
-                    note_dress(task, uid, dress, &refusal).await?;
-                    return Ok(source);
-                }
-                None => return Ok(source),
-            }
-        }
-        let refused = (uid, Ending::Refused, refusal.verdict().kind, refusal.text(), subject);
-        copy::settle_failed(task, vec![refused]).await?;
-        Ok(source)
-    }
-
-    async fn change_flags(
-        &self,
-        task: &Task<'_>,
-        plan: &FolderPlan,
-        target: &mut Lease<Target>,
-    ) -> Result<(), Failure> {
-        let changes = &plan.flags;
-        if changes.rebase.is_empty() {
-            return Ok(());
-        }
-        if !changes.add.is_empty() || !changes.remove.is_empty() {
-            let opened = target.session.select(task.target_name).await.map_err(on_target)?;
-            if opened.state.uid_validity != task.target_validity {
-                return Err(self.numbered_anew(Side::Target));
-            }
-            let add = changes.add.iter().map(|(flags, uids)| (FlagChange::Add, flags, uids));
-            let remove = changes.remove.iter().map(|(flags, uids)| (FlagChange::Remove, flags, uids));
-            for (change, flags, uids) in add.chain(remove) {
-                match target.session.store(uids, change, flags).await {
-                    // A flag that is refused costs the flag: it enters the base, or every run would try it again.
-                    Err(error) if error.is_refusal() => {}
-                    other => other.map_err(on_target)?,
-                }
-            }
-        }
-        Ok(self.account.ledger.rebase(task.folder, task.source_validity, changes.rebase.clone()).await?)
-    }
-
     /// Remembers both sides as they are, where every message has its fate.
     async fn remember(&self, source: FolderState, target: Option<FolderState>, end: &FolderEnd) -> Result<(), Failure> {
         // Where only failed messages were tried again, flags were not looked at.
@@ -746,105 +561,4 @@ impl Pass<'_> {
         let watermark = target.filter(|_| clean).map(|target| Watermark { source, target });
         Ok(self.account.ledger.set_watermark(self.row.id, watermark).await?)
     }
-}
-
-/// What a run would do in a folder.
-#[derive(Debug, Clone, Default)]
-pub(super) struct FolderLook {
-    pub(super) messages: u64,
-    pub(super) to_copy: u64,
-    pub(super) bytes: u64,
-    pub(super) settled: u64,
-    pub(super) matched: u64,
-    pub(super) removed: u64,
-    pub(super) flags: u64,
-}
-
-/// Looks at both sides of a folder and plans, and does nothing.
-pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderLook, Failure> {
-    let target_name = match &pair.existing {
-        Some(folder) => folder.name.clone(),
-        None => survey.target_namespace.wire_name(&pair.target),
-    };
-    let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
-    let mut memory = Memory::default();
-    let pass = Pass {
-        account,
-        pair,
-        target_name: &target_name,
-        row: &row,
-        memory: &mut memory,
-        advanced: false,
-        opened: false,
-    };
-    let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
-    let mut target = account.target.take().await?;
-    let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {
-        Some(_) => {
-            let opened = target.session.examine(&target_name).await.map_err(on_target)?;
-            let listing = list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?;
-            (opened, listing)
-        }
-        None => (Opened { state: FolderState::default(), permanent: None, uid_not_sticky: false }, Listing::default()),
-    };
-    let mut both = Both {
-        source,
-        target,
-        source_state: source_opened.state,
-        source_validity,
-        source_lasts: lasts(&source_opened),
-        target_path: pair.target.clone(),
-        target_lasts: lasts(&target_opened) || pair.existing.is_none(),
-        target_opened,
-        source_listing,
-        target_listing,
-    };
-    let plan = pass.sort(&both).await?;
-    let matched = reconcile::match_once(account, row.id, &mut both, &plan).await?;
-    let to_copy: Vec<Uid> = matched.absent.iter().map(|(uid, _)| *uid).collect();
-    let removed = plan.settled.get(&Fate::Removed).copied().unwrap_or(0);
-    let size = |uid: &Uid| both.source_listing.get(*uid).and_then(|entry| entry.size);
-    let look = FolderLook {
-        messages: both.source_listing.len() as u64,
-        to_copy: to_copy.len() as u64,
-        bytes: to_copy.iter().filter_map(size).sum(),
-        settled: plan.settled.values().sum::<u64>() - removed,
-        matched: matched.found.len() as u64,
-        removed,
-        flags: plan.flags.rebase.len() as u64,
-    };
-    account.source.keep(both.source);
-    account.target.keep(both.target);
-    Ok(look)
-}
-
-/// The ways in which a refused message is tried, the most faithful first.
-fn dresses(task: &Task<'_>, uid: Uid) -> Vec<Dress> {
-    let entry = task.listing.get(uid);
-    let keywords = entry.is_some_and(|entry| entry.flags.keywords().next().is_some());
-    // Before 1970 and after 2037 some servers know no time.
-    let odd_date = entry.and_then(|entry| entry.date).is_some_and(|date| !(0..2_145_916_800).contains(&date.unix()));
-    let dress = |without_keywords, without_date| Dress { careful: true, without_keywords, without_date };
-    let mut all = vec![dress(false, false)];
-    if keywords {
-        all.push(dress(true, false));
-    }
-    if odd_date {
-        all.push(dress(false, true));
-    }
-    if keywords && odd_date {
-        all.push(dress(true, true));
-    }
-    all
-}
-
-async fn note_dress(task: &Task<'_>, uid: Uid, dress: Dress, refusal: &crate::imap::Refusal) -> Result<(), Failure> {
-    let entry = task.listing.get(uid);
-    if dress.without_date
-        && let Some(date) = entry.and_then(|entry| entry.date)
-    {
-        let what = format!("date refused by the target ({}): {date}", refusal.text());
-        copy::note_change(task, uid, LossKind::Date, what).await?;
-    }
-    Ok(())
 }

@@ -6,12 +6,16 @@
 
 mod account;
 mod audit;
+mod batch;
 mod check;
 mod copy;
 mod event;
 mod export;
 mod failed;
+mod flags;
 mod folder;
+mod look;
+mod otherwise;
 mod pool;
 mod prove;
 mod reconcile;

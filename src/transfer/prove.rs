@@ -2,6 +2,7 @@
 //! every message that some server is known to alter in silence. Then everything is counted.
 
 use super::copy::{self, Task};
+use super::flags::{Shown, is_proven, note_lost};
 use super::folder::{FolderEnd, Windows, list};
 use super::pool::Lease;
 use super::reconcile::digests;
@@ -37,12 +38,13 @@ pub(super) struct Short {
 
 /// Proves what this pass and those before it left unproven, counts, and gives the target's state after the last change.
 ///
-/// `before`: the target's listing before anything was appended; `from`: UIDs from here on may be new.
+/// `before`: the target's listing of all below `from`, made after the last change; `from`: UIDs from here on may be new.
 pub(super) async fn prove(
     task: &Task<'_>,
     mut target: Lease<Target>,
     from: Uid,
     before: &Listing,
+    shown: &Shown,
 ) -> Result<Proved, Failure> {
     let new = match task.target_lasts {
         true => {
@@ -65,10 +67,15 @@ pub(super) async fn prove(
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
         let mut proofs = Vec::new();
+        for record in records.iter().filter(|record| contradicted(task, record)) {
+            // Its source has got something since that cannot be sent.
+            tell_unsendable(task, record).await?;
+            proofs.push((record.source_uid, Evidence::Counted));
+        }
         for record in records.iter().filter(|record| unproven(record)) {
             let proof = prove_one(task, &listed, record, estimates);
             let may_be_cut = is_shorter(&proof) && !record.risky && !remnants.contains(&record.source_uid);
-            tell(task, record, &proof, may_be_cut).await?;
+            tell(task, record, &proof, shown, may_be_cut).await?;
             if proof.evidence == Evidence::None {
                 if record.stage == Stage::Settled(Fate::Copied) {
                     missing.push(record.clone());
@@ -131,12 +138,20 @@ fn unproven(record: &Record) -> bool {
         && record.target.is_some()
 }
 
+fn contradicted(task: &Task<'_>, record: &Record) -> bool {
+    matches!(record.stage, Stage::Settled(Fate::Copied | Fate::Adopted))
+        && is_proven(record.evidence)
+        && task.listing.get(record.source_uid).is_some_and(|entry| entry.flags.unsendable().next().is_some())
+}
+
 fn prove_one(task: &Task<'_>, listed: &Listed<'_>, record: &Record, estimates: bool) -> Proof {
     let copy = record
         .target
         .filter(|(validity, _)| Some(*validity) == task.target_validity)
         .and_then(|(_, uid)| listed.get(uid));
-    plan::prove(record.size, &record.flags, record.date, copy, estimates)
+    let source = task.listing.get(record.source_uid);
+    let flags = source.map_or(record.flags.clone(), |source| record.flags.clone().with_unsendable_of(source.flags));
+    plan::prove(record.size, &flags, record.date, copy, estimates)
 }
 
 fn altered_size(proof: &Proof) -> bool {
@@ -154,7 +169,7 @@ fn in_sample(digest: Digest, sample: f64) -> bool {
 }
 
 /// Notes what differs; of one that may be cut off its size is told when that is known.
-async fn tell(task: &Task<'_>, record: &Record, proof: &Proof, may_be_cut: bool) -> Result<(), Failure> {
+async fn tell(task: &Task<'_>, record: &Record, proof: &Proof, shown: &Shown, may_be_cut: bool) -> Result<(), Failure> {
     for difference in &proof.differences {
         let (kind, what) = match difference {
             // Listed as what did not arrive.
@@ -163,9 +178,22 @@ async fn tell(task: &Task<'_>, record: &Record, proof: &Proof, may_be_cut: bool)
             Difference::Size(sent, copied) => {
                 (LossKind::Bytes, format!("{sent} bytes were sent and the target tells {copied}"))
             }
-            Difference::FlagsLost(flags) => (LossKind::Keyword, format!("the target did not keep: {flags}")),
+            Difference::FlagsLost(flags) => {
+                note_lost(task, record.source_uid, flags, |flag| shown.keeping.why(flag)).await?;
+                continue;
+            }
+            Difference::Unsendable(_) => {
+                tell_unsendable(task, record).await?;
+                continue;
+            }
+            Difference::DateUnknown(copied) => {
+                let copied = copied.map_or_else(|| "none".to_owned(), |copied| copied.to_string());
+                (LossKind::Date, format!("the source gives no date that can be read, {copied} on the target"))
+            }
             Difference::Date(sent, copied) => {
-                (LossKind::Date, format!("dated {sent} at the source, {copied} on the target"))
+                let refused = shown.undated.get(&record.source_uid);
+                let why = refused.map(|words| format!(", refused by the target ({words})")).unwrap_or_default();
+                (LossKind::Date, format!("dated {sent} at the source{why}, {copied} on the target"))
             }
         };
         copy::note_change(task, record.source_uid, kind, what).await?;
@@ -182,6 +210,20 @@ async fn settle_missing(task: &Task<'_>, missing: Vec<Record>) -> Result<(), Fai
         (record.source_uid, Ending::Missing, Kind::Missing, words, subject)
     });
     copy::settle_failed(task, missing.collect()).await
+}
+
+/// Notes what no client may set, flag by flag.
+async fn tell_unsendable(task: &Task<'_>, record: &Record) -> Result<(), Failure> {
+    let entry = task.listing.get(record.source_uid);
+    for flag in entry.iter().flat_map(|entry| entry.flags.unsendable()) {
+        let invented = flag.starts_with('\\') && !flag.starts_with("\\x");
+        let (kind, why) = match invented {
+            true => (LossKind::SystemFlag, "no client may set it"),
+            false => (LossKind::Keyword, "it cannot be written as a keyword"),
+        };
+        copy::note_change(task, record.source_uid, kind, format!("{why}: {flag}")).await?;
+    }
+    Ok(())
 }
 
 /// Reads the bytes of some copies back.

@@ -45,6 +45,10 @@ pub struct Config {
     pub quota_bytes: Option<u64>,
     /// Which keywords a mailbox takes.
     pub keywords: Keywords,
+    /// What PERMANENTFLAGS is in answer to SELECT, in place of what `keywords` makes of it; empty: it is left out.
+    pub permanent_flags: Option<String>,
+    /// Whether the date of an APPEND is kept; if not, messages are dated as they come in.
+    pub dates_kept: bool,
     /// Whether INTERNALDATE comes back with the zone it was given; if not, as the same instant in +0000.
     pub zone_kept: bool,
     /// Whether bytes of 128 and more in a header become `X` on APPEND, as Cyrus does with `munge8bit`.
@@ -98,6 +102,8 @@ impl Default for Config {
             too_many_text: None,
             quota_bytes: None,
             keywords: Keywords::Any,
+            permanent_flags: None,
+            dates_kept: true,
             zone_kept: true,
             munge_eight_bit_headers: false,
             nul_becomes_80: false,
@@ -262,6 +268,10 @@ pub enum Keywords {
     Only(Vec<String>),
     /// Only these, a command with another is answered with this status and text (`NO …`, `BAD …`).
     OnlyOrRefuse(Vec<String>, String),
+    /// All, as PERMANENTFLAGS says with `\*`; yet these, system flags among them, are left out in silence.
+    AllBut(Vec<String>),
+    /// All, as PERMANENTFLAGS says with `\*`; yet a command with one of these is answered with this status and text.
+    AllOrRefuse(Vec<String>, String),
 }
 
 /// Extensions, each of which can be switched off; CAPABILITY and the commands follow.

@@ -169,7 +169,7 @@ impl Session {
         incoming.messages.push(NewMessage {
             body: bytes.into(),
             flags: self.permitted(head.flags)?,
-            date: head.date,
+            date: head.date.filter(|_| self.shared.config.dates_kept),
             uid: None,
         });
         Ok(())

@@ -657,6 +657,12 @@ impl Session {
         match &self.shared.config.keywords {
             Keywords::Any => {}
             Keywords::Only(list) => flags.retain(|flag| known(list, flag)),
+            Keywords::AllBut(list) => flags.retain(|flag| !list.iter().any(|out| out.eq_ignore_ascii_case(flag))),
+            Keywords::AllOrRefuse(list, text) => {
+                if flags.iter().any(|flag| !flag.starts_with('\\') && known(list, flag)) {
+                    return Err(Reply(text.clone()));
+                }
+            }
             Keywords::OnlyOrRefuse(list, text) => {
                 if !flags.iter().all(|flag| known(list, flag)) {
                     return Err(Reply(text.clone()));

@@ -113,8 +113,14 @@ fn flags_line(folder: &Folder) -> String {
 
 impl Session {
     fn permanent_flags(&self, folder: &Folder) -> String {
+        if let Some(flags) = &self.shared.config.permanent_flags {
+            return match flags.as_str() {
+                "" => "* OK Nothing is said of flags.".to_owned(),
+                flags => format!("* OK [PERMANENTFLAGS ({flags})] Flags permitted."),
+            };
+        }
         let flags = match &self.shared.config.keywords {
-            Keywords::Any => {
+            Keywords::Any | Keywords::AllBut(_) | Keywords::AllOrRefuse(..) => {
                 let keywords: String = folder.keywords.iter().map(|keyword| format!(" {keyword}")).collect();
                 format!("{SYSTEM}{keywords} \\*")
             }

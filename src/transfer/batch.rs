@@ -1,0 +1,131 @@
+//! All that is to be copied in one pass: in one stream while that goes well, in smaller ones around what breaks it.
+
+use super::copy::{self, Copied, Task};
+use super::folder::{Pass, lasts, on_source};
+use super::otherwise::Refused;
+use super::pool::Lease;
+use crate::checkpoint::Ending;
+use crate::failure::{Failure, Kind};
+use crate::imap::{Source, Target};
+use crate::mail::{Side, Uid, UidValidity};
+use crate::plan::Attempt;
+
+/// How often the connection may break over one message sent alone before it counts as refused.
+const STRIKES_MAX: u32 = 2;
+/// Messages that can be under way together, from the source's first answer to the target's: among them is the one that
+/// breaks a connection.
+const SUSPECTS_MAX: usize = 512;
+
+impl Pass<'_> {
+    /// Copies, then tries those that were refused once more, each alone and otherwise dressed.
+    pub(super) async fn copy_all(
+        &mut self,
+        task: &Task<'_>,
+        uids: &[Uid],
+        source: Lease<Source>,
+        target: &mut Lease<Target>,
+    ) -> Result<Option<Lease<Source>>, Failure> {
+        if uids.is_empty() {
+            return Ok(Some(source));
+        }
+        // A connection that keeps breaking is broken by some message: sent alone, it shows itself.
+        let careful = self.memory.fruitless >= STRIKES_MAX;
+        let (struck, uids): (Vec<Uid>, Vec<Uid>) =
+            uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| strikes.0 >= STRIKES_MAX));
+        let found = !struck.is_empty();
+        self.settle_struck(task, struck).await?;
+        let careful = careful && !found;
+        let (refused, uids): (Vec<Uid>, Vec<Uid>) =
+            uids.into_iter().partition(|uid| self.memory.refused.contains_key(uid));
+        let mut source = Some(source);
+        for uid in refused {
+            let Some(refused) = self.memory.refused.remove(&uid) else { continue };
+            source = self.try_otherwise(task, uid, refused, source, target).await?;
+        }
+        // Only what can have been under way together is suspect.
+        let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
+        let mut copied = Copied::default();
+        for (uids, careful) in [(suspects, careful), (rest, false)] {
+            if uids.is_empty() {
+                continue;
+            }
+            self.stopped()?;
+            let lease = self.source_again(task.source_validity, source.take()).await?;
+            let dress = self.memory.dress(careful, Attempt::default());
+            let (lease, part) = copy::copy(task, uids, dress, lease, target).await;
+            source = lease;
+            self.advanced |= part.acknowledged > 0;
+            self.memory.short |= part.short;
+            self.strike(careful, &part);
+            copied.refused.extend(part.refused);
+            copied.unread.extend(part.unread);
+            if let Some(failure) = part.failure {
+                let refused = copied.refused.into_iter();
+                self.memory.refused.extend(refused.map(|(uid, refused)| (uid, Refused::first(refused))));
+                return Err(failure);
+            }
+        }
+        self.stopped()?;
+        for uid in std::mem::take(&mut copied.unread).into_keys() {
+            source = self.read_again(task, uid, source, target).await?;
+        }
+        for (uid, refused) in std::mem::take(&mut copied.refused) {
+            source = self.try_otherwise(task, uid, Refused::first(refused), source, target).await?;
+        }
+        Ok(source)
+    }
+
+    /// Lists those that break the connection. The culprits are known then: their neighbours go as fast as ever.
+    async fn settle_struck(&mut self, task: &Task<'_>, struck: Vec<Uid>) -> Result<(), Failure> {
+        if struck.is_empty() {
+            return Ok(());
+        }
+        let struck = struck.into_iter().map(|uid| {
+            let (ending, words) = match self.memory.strikes.get(&uid) {
+                Some((_, Side::Source)) => {
+                    (Ending::Unreadable, "the connection breaks whenever this message is fetched")
+                }
+                _ => (Ending::Refused, "the connection breaks whenever this message is sent"),
+            };
+            (uid, ending, Kind::Lost, words.to_owned(), copy::Subject::default())
+        });
+        copy::settle_failed(task, struck.collect()).await?;
+        (self.memory.fruitless, self.advanced) = (0, true);
+        Ok(())
+    }
+
+    fn stopped(&self) -> Result<(), Failure> {
+        match self.account.stop.is_cancelled() {
+            true => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn strike(&mut self, careful: bool, copied: &Copied) {
+        let Some(failure) = copied.failure.as_ref().filter(|_| careful) else { return };
+        let (uid, side) = match failure.side {
+            Some(Side::Target) => (copied.unanswered, Side::Target),
+            _ => (copied.unfetched, Side::Source),
+        };
+        if let Some(uid) = uid {
+            let strikes = self.memory.strikes.entry(uid).or_insert((0, side));
+            *strikes = (strikes.0 + 1, side);
+        }
+    }
+
+    pub(super) async fn source_again(
+        &self,
+        validity: UidValidity,
+        source: Option<Lease<Source>>,
+    ) -> Result<Lease<Source>, Failure> {
+        if let Some(source) = source {
+            return Ok(source);
+        }
+        let mut source = self.account.source.take().await?;
+        let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+        match lasts(&opened) && opened.state.uid_validity == Some(validity) {
+            true => Ok(source),
+            false => Err(self.numbered_anew(Side::Source)),
+        }
+    }
+}

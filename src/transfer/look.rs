@@ -1,0 +1,79 @@
+//! What a run would do in a folder: both sides are looked at, nothing is done.
+
+use super::account::{Account, Survey};
+use super::folder::{Both, Memory, Pass, lasts, list, on_target};
+use super::reconcile;
+use crate::failure::Failure;
+use crate::imap::Opened;
+use crate::mail::{Fate, FolderState, Listing, Uid};
+use crate::plan::FolderPair;
+
+/// What a run would do in a folder.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FolderLook {
+    pub(super) messages: u64,
+    pub(super) to_copy: u64,
+    pub(super) bytes: u64,
+    pub(super) settled: u64,
+    pub(super) matched: u64,
+    pub(super) removed: u64,
+    pub(super) flags: u64,
+}
+
+/// Looks at both sides of a folder and plans, and does nothing.
+pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderLook, Failure> {
+    let target_name = match &pair.existing {
+        Some(folder) => folder.name.clone(),
+        None => survey.target_namespace.wire_name(&pair.target),
+    };
+    let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+    let mut memory = Memory::default();
+    let pass = Pass {
+        account,
+        pair,
+        target_name: &target_name,
+        row: &row,
+        memory: &mut memory,
+        advanced: false,
+        opened: false,
+    };
+    let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
+    let mut target = account.target.take().await?;
+    let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {
+        Some(_) => {
+            let opened = target.session.examine(&target_name).await.map_err(on_target)?;
+            let listing = list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?;
+            (opened, listing)
+        }
+        None => (Opened { state: FolderState::default(), permanent: None, uid_not_sticky: false }, Listing::default()),
+    };
+    let mut both = Both {
+        source,
+        target,
+        source_state: source_opened.state,
+        source_validity,
+        source_lasts: lasts(&source_opened),
+        target_path: pair.target.clone(),
+        target_lasts: lasts(&target_opened) || pair.existing.is_none(),
+        target_opened,
+        source_listing,
+        target_listing,
+    };
+    let plan = pass.sort(&both).await?;
+    let matched = reconcile::match_once(account, row.id, &mut both, &plan).await?;
+    let to_copy: Vec<Uid> = matched.absent.iter().map(|(uid, _)| *uid).collect();
+    let removed = plan.settled.get(&Fate::Removed).copied().unwrap_or(0);
+    let size = |uid: &Uid| both.source_listing.get(*uid).and_then(|entry| entry.size);
+    let look = FolderLook {
+        messages: both.source_listing.len() as u64,
+        to_copy: to_copy.len() as u64,
+        bytes: to_copy.iter().filter_map(size).sum(),
+        settled: plan.settled.values().sum::<u64>() - removed,
+        matched: matched.found.len() as u64,
+        removed,
+        flags: plan.flags.rebase.len() as u64,
+    };
+    account.source.keep(both.source);
+    account.target.keep(both.target);
+    Ok(look)
+}
