@@ -55,6 +55,12 @@ pub struct Need {
 }
 
 impl Need {
+    /// Gives its number at the source.
+    #[must_use]
+    pub fn source_uid(&self) -> Uid {
+        self.source_uid
+    }
+
     /// A message we sent: its digests are in the ledger. No target UID below `floor` can be its copy.
     #[must_use]
     pub fn sent(record: &Record, claim: Claim, digest: Digest, floor: Uid) -> Self {
@@ -308,13 +314,17 @@ impl Matching {
         let dated = |need: &Need, offer: &Offer| same_instant(need.date, offer.date);
         type Fits<'f> = &'f dyn Fn(&Need, &Offer) -> bool;
         let rounds: [Fits<'_>; 3] = [&own, &dated, &|_, _| true];
-        for fits in rounds {
-            for need in self.by_claim() {
-                let Known::Yes(digest) = need.digest else { continue };
-                let candidates = by_digest.get(&digest).map(Vec::as_slice).unwrap_or_default();
-                let free = |uid: &&Uid| **uid >= need.floor && !taken.contains(uid) && fits(need, &self.offers[uid]);
-                if let Some(offer) = candidates.iter().find(free) {
-                    self.claim(found, taken, need.source_uid, *offer, Evidence::BytesEqual);
+        // Who was acknowledged is there for certain: had new mail first choice, its twin's copy would be gone for it.
+        for claim in [Claim::Acknowledged, Claim::Intended, Claim::New] {
+            for fits in rounds {
+                for need in self.needs.values().filter(|need| need.claim == claim) {
+                    let Known::Yes(digest) = need.digest else { continue };
+                    let candidates = by_digest.get(&digest).map(Vec::as_slice).unwrap_or_default();
+                    let free =
+                        |uid: &&Uid| **uid >= need.floor && !taken.contains(uid) && fits(need, &self.offers[uid]);
+                    if let Some(offer) = candidates.iter().find(free) {
+                        self.claim(found, taken, need.source_uid, *offer, Evidence::BytesEqual);
+                    }
                 }
             }
         }
@@ -349,12 +359,6 @@ impl Matching {
                 }
             }
         }
-    }
-
-    fn by_claim(&self) -> Vec<&Need> {
-        let mut needs: Vec<&Need> = self.needs.values().collect();
-        needs.sort_by_key(|need| (need.claim, need.source_uid));
-        needs
     }
 
     /// One message on each side with this header, and what the listings say agrees: no byte need be read. One that may or
@@ -559,6 +563,23 @@ mod tests {
     fn who_was_acknowledged_claims_before_who_was_intended() {
         let needs = vec![sent(1, Claim::Intended, ("h", "a"), 1), sent(2, Claim::Acknowledged, ("h", "a"), 1)];
         assert_eq!(run(needs, &[("h", "a"); 2], &[("h", "a")]).0, ["2:1:BytesEqual"]);
+    }
+
+    #[test]
+    fn new_mail_never_takes_the_copy_of_an_acknowledged_twin() {
+        // The target's user has marked the copy, as the source's new twin is marked.
+        let marked = Flags::parse("\\Flagged");
+        let new = Need::new(Entry { uid: uid(2), size: Some(size(("h", "a"))), date: None, flags: &marked });
+        let needs = vec![sent(1, Claim::Acknowledged, ("h", "a"), 1), new];
+        let offer = Offer::new(Entry { uid: uid(1), size: Some(size(("h", "a"))), date: None, flags: &marked });
+        let mut matching = Matching::new(needs, vec![offer], false);
+        matching.source_header(uid(2), header(("h", "a")));
+        matching.target_header(uid(1), header(("h", "a")));
+        matching.source_bytes(uid(2), bytes(("h", "a")));
+        matching.target_bytes(uid(1), bytes(("h", "a")));
+        let matched = matching.finish();
+        assert_eq!(matched.found.iter().map(|one| one.source_uid).collect::<Vec<_>>(), [uid(1)]);
+        assert_eq!(matched.absent, [(uid(2), Claim::New)]);
     }
 
     #[test]

@@ -4,12 +4,12 @@ use super::matching::{Claim, Need};
 use crate::mail::{Fate, Flags, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
 use std::collections::BTreeMap;
 
-/// What joining came to. Every source message is in exactly one of `settled`, `removed`, `needs`, `fresh`.
+/// What joining came to. Every source message is counted in `settled`, or is in exactly one of `needs` and `fresh`.
 #[derive(Debug, Clone, Default)]
 pub struct FolderPlan {
     /// Nothing to copy: how many by fate.
     pub settled: BTreeMap<Fate, u64>,
-    /// Were on the target and are not now: their user took them away.
+    /// Of the settled: were on the target and are not now, since their user took them away.
     pub removed: Vec<Uid>,
     /// Sent, and where they are is not known: to be looked for before anything else.
     pub needs: Vec<Need>,

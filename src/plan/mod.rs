@@ -5,6 +5,8 @@
 
 mod folders;
 mod glob;
+#[cfg(test)]
+mod laws;
 mod matching;
 mod messages;
 mod verdict;
