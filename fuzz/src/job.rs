@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Tries one input.
-pub fn run(input: &[u8]) {
+pub(super) fn run(input: &[u8]) {
     let mut files = input.splitn(2, |byte| *byte == 0xff);
     let job = files.next().unwrap_or_default();
     let accounts = files.next().unwrap_or_default().to_vec();

@@ -10,7 +10,7 @@ use mailhaul::plan::{self, Because, FolderRules, TargetShape};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tries one input.
-pub fn run(input: &[u8]) {
+pub(super) fn run(input: &[u8]) {
     let Some((&[from, to, shape, roles], names)) = input.split_first_chunk() else { return };
     let separator = |byte: u8| [None, Some(b'/'), Some(b'.'), Some(b'\\'), Some(b'|')][usize::from(byte) % 5];
     let below_inbox = shape & 1 == 1;

@@ -71,7 +71,7 @@ async fn fill(ledger: &Ledger, number: u32) -> Result<(), LedgerError> {
 }
 
 /// Tries one input.
-pub fn run(input: &[u8]) {
+pub(super) fn run(input: &[u8]) {
     let [mut file, mut log] = WHOLE.clone();
     let mut with_log = false;
     for change in input.chunks_exact(6).take(64) {

@@ -12,7 +12,7 @@ use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Tls, Trust};
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Tries one input.
-pub fn run(input: &[u8]) {
+pub(super) fn run(input: &[u8]) {
     let Some((step, script)) = input.split_first() else { return };
     let answers = script.split(|byte| *byte == 0xff).map(<[u8]>::to_vec).collect();
     let script = Script { step: usize::from(*step).max(1), answers, ready: VecDeque::new(), line: vec![], waker: None };
@@ -63,7 +63,11 @@ impl Script {
 }
 
 impl AsyncRead for Script {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.ready.is_empty() && !self.answers.is_empty() {
             self.waker = Some(context.waker().clone());
             return Poll::Pending;
@@ -136,8 +140,7 @@ async fn talk(script: Script) -> Result<(), ImapError> {
     let sign_in = SignIn { user: "u".to_owned(), admin: None, credential };
     let keychain = Keychain::new(&sign_in.credential);
     let timeout = Duration::from_secs(60);
-    let opening =
-        Opening { dial: &dial, endpoint: &endpoint, sign_in: &sign_in, keychain: &keychain, timeout };
+    let opening = Opening { dial: &dial, endpoint: &endpoint, sign_in: &sign_in, keychain: &keychain, timeout };
     let mut session = Session::<Target>::open(opening).await?;
     let folders = session.folders().await?;
     let namespace = session.namespace().await?;

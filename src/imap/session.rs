@@ -13,6 +13,7 @@ use crate::mail::{
     WireName, header_digest,
 };
 use crate::provider::{Family, Phase, Status, already_exists, family};
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 /// Of a session that only reads.
@@ -89,6 +90,13 @@ pub struct Permanent {
 
 /// At most this many UIDs are asked for in one command.
 const UIDS_PER_COMMAND: usize = 500;
+/// Messages of one folder: ten times the largest known; 200 MB of listing.
+const MESSAGES_MAX: u32 = 10_000_000;
+/// Bytes of answers that brought a new set of flags, or a message out of order, which is kept apart and sorted at the end: in
+/// one folder, where 200 kB of keywords are much. Some 600,000 messages in no order.
+const FLAG_BYTES_MAX: usize = 64 << 20;
+/// Of a header with recipients; a list of a thousand addresses fits in.
+const RECIPIENTS_MAX: usize = 64 * 1024;
 /// Commands under way at once while metadata is listed.
 const WINDOW: usize = 4;
 
@@ -309,9 +317,12 @@ impl<E: End> Session<E> {
     /// # Errors
     /// A refusal, a broken connection: what has been listed by then is not given.
     pub async fn listing(&mut self, first: Uid, last: Uid, messages: u32) -> Result<Listing, ImapError> {
-        let mut listing = Listing::default();
+        let what = "list messages";
         if first > last {
-            return Ok(listing);
+            return Ok(Listing::default());
+        }
+        if messages > MESSAGES_MAX {
+            return Err(too_many(MESSAGES_MAX as usize, "messages in one folder").during(what));
         }
         /// One command's answer: about 1 MB of text.
         const MESSAGES_PER_COMMAND: u32 = 10_000;
@@ -326,19 +337,18 @@ impl<E: End> Session<E> {
             }
             from = to + 1;
         }
-        let whole = self.pipeline("list messages", commands, |response| {
+        let mut gathered = Gathering::default();
+        let whole = self.pipeline(what, commands, |response| {
             if let Some(seen) = parse_fetch(response)
                 && let Some(uid) = seen.uid.filter(|uid| (first..=last).contains(uid))
             {
-                // Flags alone are news of a message, not its entry: they must not wipe out what is known of it.
-                let news = seen.size.is_none() && seen.date.is_none();
-                if !news || listing.get(uid).is_none() {
-                    listing.push(uid, seen.size, seen.date, seen.flags.unwrap_or_default());
-                }
+                gathered.take(uid, seen, response.text.len())
+            } else {
+                Ok(())
             }
         });
         whole.await?;
-        Ok(listing)
+        Ok(gathered.listing.merged(gathered.late))
     }
 
     /// Fetches the digests of the header's key fields ([`header_digest`]) of some messages of the open folder.
@@ -352,18 +362,19 @@ impl<E: End> Session<E> {
         let commands = uids.chunks(UIDS_PER_COMMAND);
         let commands =
             commands.flat_map(uid_sets).map(|set| format!("UID FETCH {set} (UID BODY.PEEK[HEADER.FIELDS ({fields})])"));
-        let mut found = Vec::with_capacity(uids.len());
+        let asked: BTreeSet<Uid> = uids.iter().copied().collect();
+        let mut found = BTreeMap::new();
         let whole = self.pipeline("read headers", commands.collect(), |response| {
             if let Some(seen) = parse_fetch(response)
                 && let (Some(uid), Some(header)) = (seen.uid, seen.header)
+                && asked.contains(&uid)
             {
-                found.push((uid, header_digest(&header)));
+                found.entry(uid).or_insert_with(|| header_digest(&header));
             }
+            Ok(())
         });
         whole.await?;
-        found.sort_unstable_by_key(|(uid, _)| *uid);
-        found.dedup_by_key(|(uid, _)| *uid);
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// Gives the To and Cc fields of the newest `count` messages of the open folder, one text for each message.
@@ -378,9 +389,13 @@ impl<E: End> Session<E> {
         let first = state.messages.saturating_sub(count) + 1;
         let command = format!("FETCH {first}:{} (BODY.PEEK[HEADER.FIELDS (TO CC)])", state.messages);
         let whole = self.pipeline("read recipients", vec![command], |response| {
-            if let Some(header) = parse_fetch(response).and_then(|seen| seen.header) {
-                found.push(String::from_utf8_lossy(&header).into_owned());
+            if let Some(header) = parse_fetch(response).and_then(|seen| seen.header)
+                && found.len() < count as usize
+            {
+                let kept = &header[..header.len().min(RECIPIENTS_MAX)];
+                found.push(String::from_utf8_lossy(kept).into_owned());
             }
+            Ok(())
         });
         whole.await?;
         Ok(found)
@@ -391,7 +406,7 @@ impl<E: End> Session<E> {
         &mut self,
         what: &str,
         commands: Vec<String>,
-        mut take: impl FnMut(&Response),
+        mut take: impl FnMut(&Response) -> Result<(), Broken>,
     ) -> Result<(), ImapError> {
         let window = if self.family.quirks().pipelines { WINDOW } else { 1 };
         let mut refused = None;
@@ -399,8 +414,9 @@ impl<E: End> Session<E> {
             super::pipeline::Event::Response(response) => take(response),
             super::pipeline::Event::Ended(completion) if completion.status != Status::Ok => {
                 refused.get_or_insert(completion);
+                Ok(())
             }
-            super::pipeline::Event::Ended(_) => {}
+            super::pipeline::Event::Ended(_) => Ok(()),
         });
         pipeline.await?;
         match refused {
@@ -411,6 +427,46 @@ impl<E: End> Session<E> {
             }),
         }
     }
+}
+
+/// A listing in the making.
+#[derive(Default)]
+struct Gathering {
+    listing: Listing,
+    /// What came behind a message of a higher UID.
+    late: BTreeMap<Uid, (Option<u64>, Option<InternalDate>, Flags)>,
+    flag_bytes: usize,
+}
+
+impl Gathering {
+    fn take(&mut self, uid: Uid, seen: Fetch, bytes: usize) -> Result<(), Broken> {
+        let known = self.listing.get(uid).is_some();
+        // Flags alone are news of a message, not its entry: they must not wipe out what is known of it.
+        let news = seen.size.is_none() && seen.date.is_none();
+        if news && (known || self.late.contains_key(&uid)) {
+            return Ok(());
+        }
+        let (size, date, flags) = (seen.size, seen.date, seen.flags.unwrap_or_default());
+        let in_order = known || self.listing.uids().last().is_none_or(|last| *last < uid);
+        let sets = self.listing.flag_sets();
+        if in_order {
+            self.listing.push(uid, size, date, flags);
+        } else {
+            self.late.insert(uid, (size, date, flags));
+        }
+        self.flag_bytes += if !in_order || self.listing.flag_sets() > sets { bytes } else { 0 };
+        if self.flag_bytes > FLAG_BYTES_MAX {
+            return Err(too_many(FLAG_BYTES_MAX, "bytes of flags in one folder"));
+        }
+        match self.listing.len() > MESSAGES_MAX as usize {
+            true => Err(too_many(MESSAGES_MAX as usize, "messages in one folder")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn too_many(bound: usize, of: &str) -> Broken {
+    Broken::Protocol(format!("more than {bound} {of}"))
 }
 
 impl Session<Target> {
@@ -592,4 +648,26 @@ fn parse_opened(responses: &[Response]) -> Opened {
         }
     }
     opened
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(flags: &str) -> Fetch {
+        Fetch { flags: Some(Flags::parse(flags)), size: Some(1), ..Fetch::default() }
+    }
+
+    #[test]
+    fn a_listing_has_bounds_in_flags_and_in_disorder() {
+        let uid = |at: u32| Uid::new(at).unwrap();
+        let mut gathered = Gathering::default();
+        let mut known = (1..100).map(|at| gathered.take(uid(at), seen("a"), 1 << 20));
+        assert!(known.all(|taken| taken.is_ok()), "one set of flags costs once");
+        let mut new = (100..200).map(|at| gathered.take(uid(at), seen(&format!("k{at}")), 1 << 20));
+        assert!(new.any(|taken| taken.is_err()));
+        let mut gathered = Gathering::default();
+        let mut disorder = (1..100).rev().map(|at| gathered.take(uid(at), seen(""), 1 << 20));
+        assert!(disorder.any(|taken| taken.is_err()));
+    }
 }

@@ -18,6 +18,9 @@ use tokio::sync::mpsc;
 
 /// For how long a target must not change before what is absent counts as absent.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
+/// has seen what was still under way.
+const LOOKS_MAX: usize = 30;
 /// Bodies on their way to be digested.
 const BODIES_MAX: usize = 16;
 
@@ -41,9 +44,12 @@ pub(super) async fn reconcile(
     plan: &FolderPlan,
 ) -> Result<Reconciled, Failure> {
     let mut matched = match_once(account, folder, both, plan).await?;
-    while matched.absent.iter().any(|(_, claim)| *claim == Claim::Intended)
+    let mut looks = 1;
+    while looks < LOOKS_MAX
+        && matched.absent.iter().any(|(_, claim)| *claim == Claim::Intended)
         && target_moved(account, both, target_name).await?
     {
+        looks += 1;
         matched = match_once(account, folder, both, plan).await?;
     }
     write_down(account, folder, both, plan, matched).await

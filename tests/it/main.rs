@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so by panicking")]
 
 mod conformance;
+mod hostile;
 mod migrate;
 mod program;
 mod recovery;
+mod seeds;
 mod servers;
 mod support;
