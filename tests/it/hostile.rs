@@ -247,7 +247,8 @@ async fn no_name_leads_out_of_the_state_directory() {
         let _ = account.add(name, NewMessage::new(b"Subject: ../../escaped\r\n\r\nx\r\n".to_vec()));
     }
     let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port())).user("../../escaped", "../../escaped");
-    haul.run().await.assert_complete();
+    // What the target cannot hold is listed; the rest is copied.
+    assert!(haul.run().await.copied() > 2);
     let state = haul.state();
     let mut names = Vec::new();
     let mut open = vec![state.parent().unwrap().to_owned()];
