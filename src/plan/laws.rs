@@ -57,7 +57,7 @@ impl Message {
 enum Answer {
     Acknowledged,
     /// Stored, and its OK never arrives.
-    AnswerLost,
+    Unanswered,
     /// It never arrives.
     Lost,
 }
@@ -80,7 +80,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let answer =
-        prop::sample::select(vec![Answer::Acknowledged, Answer::Acknowledged, Answer::AnswerLost, Answer::Lost]);
+        prop::sample::select(vec![Answer::Acknowledged, Answer::Acknowledged, Answer::Unanswered, Answer::Lost]);
     let any = 0..20_usize;
     let pass = (prop::collection::vec(answer, 1..6), 0..10_usize).prop_map(|(answers, ends)| Step::Pass(answers, ends));
     let step = prop_oneof![
