@@ -64,6 +64,16 @@ async fn no_line_of_a_message_is_a_command_for_dovecot() {
     let Some(target) = Dovecot::start_or_skip(dovecot::Options::default()) else { return };
     let source = Server::start(Config::plain("u")).await.unwrap();
     hostile_mail(&source);
+    target.client("other").ok("CREATE Keep");
+    // It does execute them: what is refused here is a date, which no path of ours can send.
+    let mut raw = target.client("other");
+    let tag = raw.begin(format!("APPEND INBOX \"no date\" {{{}+}}", COMMANDS.len())).unwrap();
+    raw.send(format!("{COMMANDS}\r\n").as_bytes()).unwrap();
+    raw.finish(&tag).unwrap();
+    raw.finish("evil6").unwrap();
+    let names: Vec<String> = target.client("other").list().into_iter().map(|listed| listed.name).collect();
+    assert_eq!(names, ["INBOX", "Owned"]);
+
     target.client("info").ok("CREATE Keep");
     let ran = haul(&source, Side::tls(target.imaps(), &target.ca_file()), "info").run().await;
     let listed = ran.listed().len() as u64;
@@ -200,6 +210,14 @@ async fn an_answer_without_end_is_given_up() {
     check_ends(Liar::new("LIST", huge), "a literal of 4294967295 bytes").await;
     let many = |n: u64| Some(format!("{}{{1}}\r\nx", if n == 0 { "* LIST " } else { " " }).into_bytes());
     check_ends(Liar::new("LIST", many), "literals in one response").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_what_was_not_asked_is_no_answer() {
+    for verb in ["LOGIN", "LIST", "EXAMINE", "UID FETCH"] {
+        let other = |n: u64| (n == 0).then(|| b"Z9 OK done\r\n".to_vec());
+        check_ends(Liar::new(verb, other), "an answer to \"Z9\"").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
