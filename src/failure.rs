@@ -208,16 +208,32 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Says whether a character could make a terminal or a page do something, show another order, or hide text: control codes,
+/// bidirectional and zero-width ones, tags.
+#[must_use]
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
 /// Makes words of a server fit for a terminal, a log and a page: no control codes, no line ends, at most 300 characters.
 #[must_use]
 pub fn harmless(words: &[u8]) -> String {
     /// Room for a whole IMAP response line of the usual length; a hostile one is cut.
     const CHARACTERS_MAX: usize = 300;
     let text = String::from_utf8_lossy(words);
-    // Bidirectional and zero-width codes could make a terminal or page show another order or hide text.
-    let hidden =
-        |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    let clean = |c: char| if c.is_control() || hidden(c) { '\u{fffd}' } else { c };
+    let clean = |c: char| if steers(c) { '\u{fffd}' } else { c };
     let mut out: String = text.trim().chars().take(CHARACTERS_MAX).map(clean).collect();
     if text.trim().chars().nth(CHARACTERS_MAX).is_some() {
         out.push('…');
@@ -233,6 +249,7 @@ mod tests {
     fn server_words_cannot_steer_a_terminal() {
         let words = harmless(b"NO \x1b]0;owned\x07\r\n\xe2\x80\xaeabc\xff ok ");
         assert_eq!(words, "NO \u{fffd}]0;owned\u{fffd}\u{fffd}\u{fffd}\u{fffd}abc\u{fffd} ok");
+        assert_eq!(harmless("a\u{61c}b\u{ad}c\u{e0041}\u{9b}".as_bytes()), "a\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}");
         assert!(harmless(&[b'x'; 10_000]).chars().count() <= 301);
     }
 

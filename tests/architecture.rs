@@ -413,3 +413,63 @@ fn long_files_and_empty_names_are_caught() {
         ["src/plan/mod.rs", "src/main.rs", "src/plan/util.rs", "src/common/mod.rs", "src/plan/folders.rs"]
     );
 }
+
+/// What `impl Session<…>` blocks of the room `imap` offer to everybody, by the end they are for.
+fn session_methods(files: &[(String, String)]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (_, text) in files {
+        for item in syn::parse_file(text).unwrap().items {
+            let syn::Item::Impl(block) = item else { continue };
+            let syn::Type::Path(of) = &*block.self_ty else { continue };
+            let Some(last) = of.path.segments.last().filter(|last| last.ident == "Session" && block.trait_.is_none())
+            else {
+                continue;
+            };
+            let syn::PathArguments::AngleBracketed(ends) = &last.arguments else { continue };
+            let Some(syn::GenericArgument::Type(syn::Type::Path(end))) = ends.args.first() else { continue };
+            let end = end.path.segments.last().unwrap().ident.to_string();
+            for method in block.items {
+                if let syn::ImplItem::Fn(method) = method
+                    && matches!(method.vis, syn::Visibility::Public(_))
+                {
+                    found.push((end.clone(), method.sig.ident.to_string()));
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_session_can_do_to_both_ends_what_changes_nothing_and_the_rest_has_its_proof() {
+    const BOTH: &[&str] = &[
+        "capabilities",
+        "examine",
+        "family",
+        "fetch_bodies",
+        "folders",
+        "headers",
+        "is_usable",
+        "leave",
+        "listing",
+        "logout",
+        "namespace",
+        "noop",
+        "open",
+        "recipients",
+        "status",
+    ];
+    let files = read(&["src/imap"]);
+    let methods = session_methods(&files);
+    let of = |end: &str| -> Vec<&str> {
+        methods.iter().filter(|(one, _)| one == end).map(|(_, method)| method.as_str()).collect()
+    };
+    assert_eq!(of("E"), BOTH, "a method that a source has too: does it change nothing?");
+    assert_eq!(of("Source"), Vec::<&str>::new());
+    let proofs = files.iter().find(|(file, _)| file.ends_with("proofs.rs")).unwrap();
+    for method in of("Target") {
+        assert!(proofs.1.contains(&format!("session.{method}(")), "{method} has no proof that a source lacks it");
+    }
+    assert_eq!(methods.len(), BOTH.len() + of("Target").len(), "{methods:?}");
+}

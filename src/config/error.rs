@@ -1,5 +1,6 @@
 //! What is wrong with a file, and where.
 
+use crate::failure::steers;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,19 +24,28 @@ pub struct Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
+        write!(f, "{}:", plain(&self.file.display().to_string()))?;
         if self.line > 0 {
             write!(f, "{}:", self.line)?;
         }
         if !self.key.is_empty() {
             write!(f, " {}:", self.key)?;
         }
-        write!(f, " {}", self.message)?;
+        write!(f, " {}", plain(&self.message))?;
         if !self.hint.is_empty() {
-            write!(f, "\n  hint: {}", self.hint)?;
+            write!(f, "\n  hint: {}", plain(&self.hint))?;
         }
         Ok(())
     }
+}
+
+/// Escapes what steers a terminal: a path or a name may hold it, and accounts files come from customers.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+    }
+    out
 }
 
 impl std::error::Error for Error {}
@@ -207,5 +217,17 @@ pub(super) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         Some((last, [])) => (*last).to_owned(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_holds_steers_no_terminal() {
+        let fault = Fault::new("others may read /x\u{1b}[2J").hint("chmod 600 /x\u{202e}");
+        let said = Place::file(Path::new("a\n.csv")).error(fault).to_string();
+        assert_eq!(said, "a\\u{a}.csv: others may read /x\\u{1b}[2J\n  hint: chmod 600 /x\\u{202e}");
     }
 }

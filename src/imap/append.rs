@@ -1,8 +1,9 @@
 //! Bodies to a server: APPEND commands in a window, writer and reader of the connection at work together.
 //!
-//! Invariants: the bytes sent are the body's and nothing else; date and flags are valid by type before a literal that the
-//! server cannot stop is used; after a BAD to such a literal the connection is given up, since some servers then read the
-//! literal's lines as commands (Dovecot 2.3.19); after a NO to a synchronising one no byte of the body is sent.
+//! Invariants: the bytes sent are the body's and nothing else; a literal that the server cannot stop is used only where this
+//! server has taken the same flags before and the date is one that every server knows, since some read the lines of a
+//! refused literal as commands (Dovecot 2.3.19); after a BAD to such a literal the connection is given up; after a NO to a
+//! synchronising one no byte of the body is sent.
 
 use super::Appended;
 use super::body::Body;
@@ -14,8 +15,9 @@ use super::token::starts_with;
 use super::wire::{Broken, NoBodies, Progress, Reader, flush, write};
 use crate::mail::{Flags, InternalDate, Uid, UidValidity, WireName};
 use crate::provider::{Phase, Status};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Range, RangeInclusive};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -31,6 +33,13 @@ const WRITE: usize = 48 * 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// A literal of at most this length needs no go-ahead under LITERAL- (RFC 7888, 5).
 const LITERAL_MINUS_MAX: u64 = 4096;
+
+/// Instants that every server knows: some refuse a date before 1970 or after 2037.
+const USUAL_DATES: Range<i64> = 0..2_145_916_800;
+/// Minutes east of Greenwich that clocks have.
+const USUAL_ZONES: RangeInclusive<i16> = -12 * 60..=14 * 60;
+/// Sets of keywords remembered as taken; what is beyond asks first. A mailbox has a handful.
+const TAKEN_MAX: usize = 10_000;
 
 /// A message on its way to the target.
 pub struct Outgoing {
@@ -62,6 +71,8 @@ struct Flight {
     synchronising: bool,
     /// The server had the choice to refuse the literal before it came: a BAD after it is about the message alone.
     asked: bool,
+    /// With keywords that the server has not taken yet.
+    untried: Option<Flags>,
     _window: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
@@ -113,10 +124,21 @@ impl Session<Target> {
         let (read, mut wrote) = tokio::io::split(&mut connection.wire.io);
         let (flights, landing) = mpsc::unbounded_channel();
         let (go, leave) = mpsc::unbounded_channel();
-        let mut writer =
-            Writer { io: &mut wrote, timeout, progress, buffer: Vec::new(), style, flights, leave, next_tag, stop };
+        let taken = Taken::default();
+        let mut writer = Writer {
+            io: &mut wrote,
+            timeout,
+            progress,
+            buffer: Vec::new(),
+            style,
+            taken: &taken,
+            flights,
+            leave,
+            next_tag,
+            stop,
+        };
         let mut bye = None;
-        let reader = collect(&mut connection.wire.reader, read, landing, go, validity, answers, &mut bye);
+        let reader = collect(&mut connection.wire.reader, read, landing, go, (validity, &taken), answers, &mut bye);
         let ended = tokio::try_join!(writer.send_all(folder, incoming, brake), reader);
         drop(writer);
         match ended {
@@ -135,6 +157,32 @@ impl Session<Target> {
     }
 }
 
+/// Flags that the server has taken on this connection, in commands that ended with OK.
+#[derive(Default)]
+struct Taken(Mutex<BTreeSet<Flags>>);
+
+impl Taken {
+    fn set(&self) -> MutexGuard<'_, BTreeSet<Flags>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, flags: Flags) {
+        let mut set = self.set();
+        if set.len() < TAKEN_MAX {
+            set.insert(flags);
+        }
+    }
+
+    /// Says whether the server may find something in these flags that it does not take.
+    fn is_untried(&self, flags: &Flags) -> bool {
+        flags.keywords().next().is_some() && !self.set().contains(flags)
+    }
+}
+
+fn is_usual(date: InternalDate) -> bool {
+    USUAL_DATES.contains(&date.unix()) && USUAL_ZONES.contains(&date.zone())
+}
+
 #[derive(Clone, Copy)]
 struct Style {
     plus: bool,
@@ -149,6 +197,7 @@ struct Writer<'a, W, N> {
     progress: Arc<Progress>,
     buffer: Vec<u8>,
     style: Style,
+    taken: &'a Taken,
     flights: mpsc::UnboundedSender<Flight>,
     leave: mpsc::UnboundedReceiver<Go>,
     next_tag: N,
@@ -225,13 +274,16 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
     ) -> Result<(), Broken> {
         let length = outgoing.body.length();
         let free = self.style.plus || self.style.minus && length <= LITERAL_MINUS_MAX;
-        let synchronising = outgoing.careful || !free;
+        let untried = self.taken.is_untried(&outgoing.flags).then(|| outgoing.flags.clone());
+        let proven = untried.is_none() && outgoing.date.is_none_or(is_usual);
+        let synchronising = outgoing.careful || !free || !proven;
         let tag = (self.next_tag)();
         let flight = Flight {
             tag: tag.clone().into_bytes(),
             source_uid: Some(outgoing.source_uid),
             synchronising,
             asked: synchronising,
+            untried,
             _window: Some(window),
         };
         self.flights.send(flight).map_err(|_| Broken::Eof)?;
@@ -275,11 +327,13 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
 
     async fn keep_alive(&mut self) -> Result<(), Broken> {
         let tag = (self.next_tag)();
+        let tag_bytes = tag.clone().into_bytes();
         let flight = Flight {
-            tag: tag.clone().into_bytes(),
+            tag: tag_bytes,
             source_uid: None,
             synchronising: false,
             asked: true,
+            untried: None,
             _window: None,
         };
         self.flights.send(flight).map_err(|_| Broken::Eof)?;
@@ -310,13 +364,14 @@ async fn collect(
     mut io: impl AsyncRead + Unpin,
     mut landing: mpsc::UnboundedReceiver<Flight>,
     go: mpsc::UnboundedSender<Go>,
-    validity: Option<UidValidity>,
+    (validity, taken): (Option<UidValidity>, &Taken),
     answers: &mpsc::UnboundedSender<Answer>,
     bye: &mut Option<Vec<u8>>,
 ) -> Result<(), Broken> {
     let mut under_way: BTreeMap<Vec<u8>, Flight> = BTreeMap::new();
     while let Some(flight) = landing.recv().await {
         under_way.insert(flight.tag.clone(), flight);
+        reader.heard();
         while !under_way.is_empty() {
             let response = reader.response(&mut io, &mut NoBodies).await?;
             while let Ok(flight) = landing.try_recv() {
@@ -332,6 +387,7 @@ async fn collect(
                 Line::Continuation => {
                     // One go-ahead belongs to one literal: the flight that waited for it is no longer waiting.
                     if let Some(flight) = under_way.values_mut().find(|flight| flight.synchronising) {
+                        reader.heard();
                         flight.synchronising = false;
                         drop(go.send(Go::Ahead));
                     }
@@ -342,11 +398,15 @@ async fn collect(
             let Some(flight) = under_way.remove(&tag) else {
                 return Err(Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(&tag))));
             };
+            reader.heard();
             let Some(source_uid) = flight.source_uid else { continue };
             let stopped = flight.synchronising;
             let bad = completion.status == Status::Bad;
             let outcome = match completion.status {
-                Status::Ok => Ok(Appended { target: append_uid(&completion.words, validity) }),
+                Status::Ok => {
+                    flight.untried.into_iter().for_each(|flags| taken.add(flags));
+                    Ok(Appended { target: append_uid(&completion.words, validity) })
+                }
                 status => Err(Refusal { phase: Phase::Append, status, words: completion.words }),
             };
             drop(answers.send(Answer { source_uid, outcome }));

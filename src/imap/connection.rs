@@ -21,6 +21,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// Untagged answers to one control command, all together; SELECT gives a few kB.
 const UNTAGGED_MAX: usize = 4 << 20;
+/// Untagged answers to one of our own commands, all together: LIST with states of 50,000 folders gives 20 MB.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Capabilities kept of a list; servers have fifty.
+const CAPABILITIES_MAX: usize = 1000;
 /// async-imap's commands pass through here; the longest is a sign-in with a token of a few kB.
 const BRIDGE: usize = 64 * 1024;
 
@@ -31,6 +35,7 @@ pub struct Capabilities(BTreeSet<String>);
 impl Capabilities {
     pub(super) fn parse(words: &[u8]) -> Self {
         let words = words.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        let words = words.take(CAPABILITIES_MAX);
         Self(words.map(|word| String::from_utf8_lossy(word).to_ascii_uppercase()).collect())
     }
 
@@ -190,10 +195,15 @@ impl Connection {
         if let Some(first) = segments.next() {
             self.wire.write(&first).await?;
         }
+        let mut size = 0;
         loop {
             let response = self.wire.response().await?;
             match sort_line(&response)? {
                 Line::Untagged => {
+                    size += response.size();
+                    if size > ANSWER_BYTES_MAX {
+                        return Err(too_much(ANSWER_BYTES_MAX));
+                    }
                     self.note(std::slice::from_ref(&response));
                     take(&response);
                 }
@@ -276,15 +286,20 @@ async fn bridge(
     ended: &mut Option<Completion>,
 ) -> Broken {
     let mut size = 0;
+    // Of the command under way: what the client adds to it later has none.
+    let mut tag: Option<Vec<u8>> = None;
     loop {
         let mut command = Vec::new();
         while !command.ends_with(b"\r\n") {
-            match far.read_buf(&mut command).await {
-                Ok(0) => return Broken::Eof,
-                Ok(_) => {}
-                Err(error) => return Broken::Io(error),
+            // async-imap acts at once, or has been shown something it waits behind for ever.
+            match tokio::time::timeout(wire.timeout, far.read_buf(&mut command)).await {
+                Ok(Ok(0)) => return Broken::Eof,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Broken::Io(error),
+                Err(_) => return Broken::Silent(wire.timeout),
             }
         }
+        let asked = tag.get_or_insert_with(|| command.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec());
         if let Err(broken) = wire.write(&command).await {
             return broken;
         }
@@ -297,20 +312,24 @@ async fn bridge(
                 Err(broken) => return broken,
                 Ok(Line::Continuation) => break challenge(&response.text),
                 Ok(Line::Untagged) => {
-                    size += response.text.len();
+                    size += response.size();
                     untagged.push(response);
                     if size > UNTAGGED_MAX {
-                        return Broken::Protocol(format!("more than {UNTAGGED_MAX} bytes in answer to one command"));
+                        return too_much(UNTAGGED_MAX);
                     }
                 }
-                Ok(Line::Tagged(tag, completion)) => {
+                Ok(Line::Tagged(of, _)) if of != *asked => {
+                    return Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(&of)));
+                }
+                Ok(Line::Tagged(of, completion)) => {
+                    tag = None;
                     let status: &[u8] = match completion.status {
                         Status::Ok => b" OK",
                         Status::No => b" NO",
                         Status::Bad | Status::Bye => b" BAD",
                     };
                     *ended = Some(completion);
-                    break [&tag, status, b" done\r\n"].concat();
+                    break [&of, status, b" done\r\n"].concat();
                 }
             }
         };
@@ -318,6 +337,10 @@ async fn bridge(
             return Broken::Io(error);
         }
     }
+}
+
+fn too_much(bytes_max: usize) -> Broken {
+    Broken::Protocol(format!("more than {bytes_max} bytes in answer to one command"))
 }
 
 /// Gives a continuation as async-imap can take it: what is no base64 becomes empty.

@@ -136,9 +136,11 @@ impl<E: End> Session<E> {
                     };
                     if let Some(uid) = seen.uid
                         && fetch.open.remove(&uid)
-                        && out.send(Fetched { uid, body }).await.is_err()
                     {
-                        return Ok(false);
+                        if out.send(Fetched { uid, body }).await.is_err() {
+                            return Ok(false);
+                        }
+                        self.connection.wire.reader.heard();
                     }
                 }
             }

@@ -13,6 +13,8 @@ mod error;
 mod fetch;
 mod folders;
 mod pipeline;
+#[cfg(doctest)]
+pub mod proofs;
 mod session;
 mod signin;
 mod token;

@@ -14,13 +14,13 @@ pub(super) enum Event<'a> {
     Ended(Completion),
 }
 
-/// Sends `commands`, at most `window` of them unanswered, until all have ended.
+/// Sends `commands`, at most `window` of them unanswered, until all have ended, or `take` has had enough.
 pub(super) async fn run(
     connection: &mut Connection,
     what: &str,
     commands: Vec<String>,
     window: usize,
-    mut take: impl FnMut(Event<'_>),
+    mut take: impl FnMut(Event<'_>) -> Result<(), Broken>,
 ) -> Result<(), ImapError> {
     if std::mem::replace(&mut connection.poisoned, true) {
         return Err(ImapError::Poisoned);
@@ -53,7 +53,7 @@ async fn step(
     connection: &mut Connection,
     text: &[u8],
     under_way: &mut BTreeSet<Vec<u8>>,
-    take: &mut impl FnMut(Event<'_>),
+    take: &mut impl FnMut(Event<'_>) -> Result<(), Broken>,
 ) -> Result<(), Broken> {
     if !text.is_empty() {
         connection.wire.write(text).await?;
@@ -63,12 +63,12 @@ async fn step(
         match sort_line(&response)? {
             Line::Untagged => {
                 connection.note(std::slice::from_ref(&response));
-                take(Event::Response(&response));
+                take(Event::Response(&response))?;
             }
             Line::Continuation => return Err(Broken::Protocol("it asks for more of a whole command".to_owned())),
             Line::Tagged(tag, completion) if under_way.remove(&tag) => {
-                take(Event::Ended(completion));
-                return Ok(());
+                connection.wire.reader.heard();
+                return take(Event::Ended(completion));
             }
             Line::Tagged(tag, _) => {
                 let tag = crate::failure::harmless(&tag);

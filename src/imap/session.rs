@@ -14,7 +14,7 @@ use crate::mail::{
     WireName, header_digest,
 };
 use crate::provider::{Family, Phase, Status, already_exists, family};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 /// Of a session that only reads.
@@ -94,6 +94,13 @@ pub struct Permanent {
 pub const FLAG_BYTES_MAX: usize = 4000;
 /// At most this many UIDs are asked for in one command.
 const UIDS_PER_COMMAND: usize = 500;
+/// Messages of one folder: ten times the largest known; 200 MB of listing.
+const MESSAGES_MAX: u32 = 10_000_000;
+/// Bytes of answers that brought a new set of flags, or a message out of order, which is kept apart and sorted at the end: in
+/// one folder, where 200 kB of keywords are much. Some 600,000 messages in no order.
+const FLAGS_OF_FOLDER_MAX: usize = 64 << 20;
+/// Of a header with recipients; a list of a thousand addresses fits in.
+const RECIPIENTS_MAX: usize = 64 * 1024;
 /// Commands under way at once while metadata is listed.
 const WINDOW: usize = 4;
 
@@ -341,11 +348,12 @@ impl<E: End> Session<E> {
     /// # Errors
     /// A refusal, a broken connection: what has been listed by then is not given.
     pub async fn listing(&mut self, first: Uid, last: Uid, messages: u32) -> Result<Listing, ImapError> {
-        let mut listing = Listing::default();
-        // CommuniGate gives the first of the items and passes over the rest: no flags are not the same as no answer.
-        let mut without_flags = BTreeSet::new();
+        let what = "list messages";
         if first > last {
-            return Ok(listing);
+            return Ok(Listing::default());
+        }
+        if messages > MESSAGES_MAX {
+            return Err(too_many(MESSAGES_MAX as usize, "messages in one folder").during(what));
         }
         /// One command's answer: about 1 MB of text.
         const MESSAGES_PER_COMMAND: u32 = 10_000;
@@ -360,27 +368,23 @@ impl<E: End> Session<E> {
             }
             from = to + 1;
         }
-        let whole = self.pipeline("list messages", commands, |response| {
+        let mut gathered = Gathering::default();
+        let whole = self.pipeline(what, commands, |response| {
             if let Some(seen) = parse_fetch(response)
                 && let Some(uid) = seen.uid.filter(|uid| (first..=last).contains(uid))
             {
-                // Flags alone are news of a message, not its entry: they must not wipe out what is known of it.
-                let news = seen.size.is_none() && seen.date.is_none();
-                if seen.flags.is_some() {
-                    without_flags.remove(&uid);
-                } else if listing.get(uid).is_none() {
-                    without_flags.insert(uid);
-                }
-                if !news || listing.get(uid).is_none() {
-                    listing.push(uid, seen.size, seen.date, seen.flags.unwrap_or_default());
-                }
+                gathered.take(uid, seen, response.text.len())
+            } else {
+                Ok(())
             }
         });
         whole.await?;
-        match without_flags.first() {
-            Some(uid) => Err(Broken::Protocol(format!("it lists message {uid} without the flags it was asked for"))
-                .during("list messages")),
-            None => Ok(listing),
+        match gathered.without_flags.first() {
+            Some(uid) => {
+                let text = format!("it lists message {uid} without the flags it was asked for");
+                Err(Broken::Protocol(text).during(what))
+            }
+            None => Ok(gathered.listing.merged(gathered.late)),
         }
     }
 
@@ -395,18 +399,19 @@ impl<E: End> Session<E> {
         let commands = uids.chunks(UIDS_PER_COMMAND);
         let commands =
             commands.flat_map(uid_sets).map(|set| format!("UID FETCH {set} (UID BODY.PEEK[HEADER.FIELDS ({fields})])"));
-        let mut found = Vec::with_capacity(uids.len());
+        let asked: BTreeSet<Uid> = uids.iter().copied().collect();
+        let mut found = BTreeMap::new();
         let whole = self.pipeline("read headers", commands.collect(), |response| {
             if let Some(seen) = parse_fetch(response)
                 && let (Some(uid), Some(header)) = (seen.uid, seen.header)
+                && asked.contains(&uid)
             {
-                found.push((uid, header_digest(&header)));
+                found.entry(uid).or_insert_with(|| header_digest(&header));
             }
+            Ok(())
         });
         whole.await?;
-        found.sort_unstable_by_key(|(uid, _)| *uid);
-        found.dedup_by_key(|(uid, _)| *uid);
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     /// Fetches what people know some messages of the open folder by: Subject and Date field, made harmless; either may be
@@ -418,17 +423,18 @@ impl<E: End> Session<E> {
         let commands = uids.chunks(UIDS_PER_COMMAND).flat_map(uid_sets);
         let commands =
             commands.map(|set| format!("UID FETCH {set} (UID BODY.PEEK[HEADER.FIELDS (SUBJECT DATE)])")).collect();
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         let whole = self.pipeline("read subjects", commands, |response| {
             if let Some(seen) = parse_fetch(response)
                 && let (Some(uid), Some(header)) = (seen.uid, seen.header)
                 && uids.binary_search(&uid).is_ok()
             {
-                found.push((uid, field(&header, b"subject"), field(&header, b"date")));
+                found.entry(uid).or_insert_with(|| (field(&header, b"subject"), field(&header, b"date")));
             }
+            Ok(())
         });
         whole.await?;
-        Ok(found)
+        Ok(found.into_iter().map(|(uid, (subject, date))| (uid, subject, date)).collect())
     }
 
     /// Gives the To and Cc fields of the newest `count` messages of the open folder, one text for each message.
@@ -443,9 +449,13 @@ impl<E: End> Session<E> {
         let first = state.messages.saturating_sub(count) + 1;
         let command = format!("FETCH {first}:{} (BODY.PEEK[HEADER.FIELDS (TO CC)])", state.messages);
         let whole = self.pipeline("read recipients", vec![command], |response| {
-            if let Some(header) = parse_fetch(response).and_then(|seen| seen.header) {
-                found.push(String::from_utf8_lossy(&header).into_owned());
+            if let Some(header) = parse_fetch(response).and_then(|seen| seen.header)
+                && found.len() < count as usize
+            {
+                let kept = &header[..header.len().min(RECIPIENTS_MAX)];
+                found.push(String::from_utf8_lossy(kept).into_owned());
             }
+            Ok(())
         });
         whole.await?;
         Ok(found)
@@ -456,7 +466,7 @@ impl<E: End> Session<E> {
         &mut self,
         what: &str,
         commands: Vec<String>,
-        mut take: impl FnMut(&Response),
+        mut take: impl FnMut(&Response) -> Result<(), Broken>,
     ) -> Result<(), ImapError> {
         let window = if self.family.quirks().pipelines { WINDOW } else { 1 };
         let mut refused = None;
@@ -464,8 +474,9 @@ impl<E: End> Session<E> {
             super::pipeline::Event::Response(response) => take(response),
             super::pipeline::Event::Ended(completion) if completion.status != Status::Ok => {
                 refused.get_or_insert(completion);
+                Ok(())
             }
-            super::pipeline::Event::Ended(_) => {}
+            super::pipeline::Event::Ended(_) => Ok(()),
         });
         pipeline.await?;
         match refused {
@@ -476,6 +487,53 @@ impl<E: End> Session<E> {
             }),
         }
     }
+}
+
+/// A listing in the making.
+#[derive(Default)]
+struct Gathering {
+    listing: Listing,
+    /// What came behind a message of a higher UID.
+    late: BTreeMap<Uid, (Option<u64>, Option<InternalDate>, Flags)>,
+    flag_bytes: usize,
+    /// CommuniGate gives the first of the items and passes over the rest: no flags are not the same as no answer.
+    without_flags: BTreeSet<Uid>,
+}
+
+impl Gathering {
+    fn take(&mut self, uid: Uid, seen: Fetch, bytes: usize) -> Result<(), Broken> {
+        let known = self.listing.get(uid).is_some();
+        match seen.flags.is_some() {
+            true => drop(self.without_flags.remove(&uid)),
+            false if !known && !self.late.contains_key(&uid) => drop(self.without_flags.insert(uid)),
+            false => {}
+        }
+        // Flags alone are news of a message, not its entry: they must not wipe out what is known of it.
+        let news = seen.size.is_none() && seen.date.is_none();
+        if news && (known || self.late.contains_key(&uid)) {
+            return Ok(());
+        }
+        let (size, date, flags) = (seen.size, seen.date, seen.flags.unwrap_or_default());
+        let in_order = known || self.listing.uids().last().is_none_or(|last| *last < uid);
+        let sets = self.listing.flag_sets();
+        if in_order {
+            self.listing.push(uid, size, date, flags);
+        } else {
+            self.late.insert(uid, (size, date, flags));
+        }
+        self.flag_bytes += if !in_order || self.listing.flag_sets() > sets { bytes } else { 0 };
+        if self.flag_bytes > FLAGS_OF_FOLDER_MAX {
+            return Err(too_many(FLAGS_OF_FOLDER_MAX, "bytes of flags in one folder"));
+        }
+        match self.listing.len() > MESSAGES_MAX as usize {
+            true => Err(too_many(MESSAGES_MAX as usize, "messages in one folder")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn too_many(bound: usize, of: &str) -> Broken {
+    Broken::Protocol(format!("more than {bound} {of}"))
 }
 
 impl Session<Target> {
@@ -724,54 +782,4 @@ fn parse_opened(responses: &[Response]) -> Opened {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn response(text: &[u8]) -> Response {
-        Response { text: text.to_vec(), literals: Vec::new() }
-    }
-
-    #[test]
-    fn f42_modified_names_some_of_those_asked_for() {
-        let asked: Vec<Uid> = (1..=12).filter_map(Uid::new).collect();
-        for (words, expected) in [
-            (&b"[MODIFIED 7,9] done"[..], vec![7, 9]),
-            (b"[modified 3:5,99] done", vec![3, 4, 5]),
-            (b"[MODIFIED 5:4] done", vec![4, 5]),
-            (b"[MODIFIED x] done", vec![]),
-            (b"[MODIFIED 7", vec![7]),
-            (b"done [MODIFIED 7]", vec![]),
-        ] {
-            let found: Vec<u32> = modified_of(words, &asked).map(Uid::value).collect();
-            assert_eq!(found, expected, "{}", words.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn f40_and_f35_flag_lists_of_lenient_servers_are_read() {
-        for (flags, sendable, unsendable) in [
-            (&b"\\Seen "[..], "\\Seen", 0),
-            (b" \\Seen  $x", "\\Seen $x", 0),
-            (b"\\Seen gr\xfcn a]b x(y", "\\Seen a]b", 2),
-            (b"", "", 0),
-        ] {
-            let text = [b"* 3 FETCH (FLAGS (", flags, b") UID 7 RFC822.SIZE 5)"].concat();
-            let fetch = parse_fetch(&response(&text)).unwrap();
-            let found = fetch.flags.unwrap();
-            assert_eq!((found.to_string().as_str(), found.unsendable().count()), (sendable, unsendable));
-            assert_eq!((fetch.uid, fetch.size), (Uid::new(7), Some(5)), "{}", text.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn f36_permanent_flags_are_read_or_missing() {
-        let told = |line: &[u8]| parse_opened(&[response(line)]).permanent;
-        let read = |line: &[u8]| told(line).map(|told| (told.flags.to_string(), told.any_keyword));
-        let (seen, none) = (Some(("\\Seen Junk".to_owned(), true)), Some((String::new(), false)));
-        assert_eq!(read(b"* OK [PERMANENTFLAGS (\\Seen Junk \\*)] limited"), seen);
-        assert_eq!(read(b"* OK [PERMANENTFLAGS (\\Seen Junk \\* )] limited"), seen);
-        assert_eq!(read(b"* OK [PERMANENTFLAGS ()] read-only"), none);
-        assert_eq!(read(b"* OK [UIDNEXT 7] next"), None);
-        assert_eq!(read(b"* FLAGS (\\Seen)"), None);
-    }
-}
+mod tests;

@@ -14,6 +14,14 @@ pub(crate) struct Response {
     pub(crate) literals: Vec<(usize, Literal)>,
 }
 
+impl Response {
+    /// Gives how many bytes are kept of it.
+    pub(crate) fn size(&self) -> usize {
+        let kept = |literal: &Literal| if let Literal::Inline(bytes) = literal { bytes.len() } else { 0 };
+        self.text.len() + self.literals.iter().map(|(_, literal)| kept(literal)).sum::<usize>()
+    }
+}
+
 /// Stands in the text for a literal's `{n}`; only its offset counts, a server may send the same byte.
 pub(crate) const MARK: u8 = 1;
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 /// A response's text without its literals: the longest known ones are LIST names and keyword lists of a few kB.
 pub(super) const TEXT_MAX: usize = 1 << 20;
@@ -19,6 +20,18 @@ const INLINE_MAX: usize = 1 << 20;
 const LITERALS_MAX: usize = 64;
 /// One read from the socket: a few TLS records.
 const BUFFER: usize = 64 * 1024;
+
+/// A response has begun and does not end: in each stretch of waiting of this length so many bytes have to come. Slower than
+/// any line that mail can be moved over; a server that is at work and says so now and then does it in whole lines.
+const STRETCH: Duration = Duration::from_secs(300);
+const STRETCH_BYTES_MIN: u64 = 30_000;
+/// Nothing that was asked for has come, whatever else is said meanwhile: servers have been seen to build the index of a large
+/// folder for half an hour.
+const ANSWER_MAX: Duration = Duration::from_secs(2 * 3600);
+/// The length of a body: RFC 3501 has 32 bits for it, and no server takes such a message.
+const BODY_MAX: u64 = u32::MAX as u64;
+/// Any other literal, most of which is dropped: reading on through more than this only serves who sends it.
+const DROPPED_MAX: u64 = 64 << 20;
 
 /// Why reading or writing stopped; the caller says what was being done.
 #[derive(Debug)]
@@ -50,8 +63,18 @@ pub(super) struct Reader {
     start: usize,
     end: usize,
     timeout: Duration,
+    /// When something that was asked for came last, or was asked for.
+    heard: Instant,
+    stretch: Stretch,
     /// Counts what is being written meanwhile: a server that takes bytes is not silent.
     pub(super) progress: Arc<Progress>,
+}
+
+/// The current stretch of waiting within a response.
+#[derive(Default)]
+struct Stretch {
+    waited: Duration,
+    bytes: u64,
 }
 
 /// What the writing half of a connection is doing, for the reading half to see.
@@ -97,7 +120,15 @@ impl BodySink for NoBodies {
 
 impl Reader {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, timeout, progress: Arc::default() }
+        Self {
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            timeout,
+            heard: Instant::now(),
+            stretch: Stretch::default(),
+            progress: Arc::default(),
+        }
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
@@ -108,26 +139,52 @@ impl Reader {
         self.start == self.end
     }
 
+    /// Notes that something was asked for, or that something came that had been: the time for an answer runs anew.
+    pub(super) fn heard(&mut self) {
+        self.heard = Instant::now();
+    }
+
     async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> Result<(), Broken> {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
         loop {
-            let before = self.progress.wrote.load(Ordering::Relaxed);
+            if self.heard.elapsed() > ANSWER_MAX {
+                return Err(Broken::Silent(ANSWER_MAX));
+            }
+            let (before, begun) = (self.progress.wrote.load(Ordering::Relaxed), Instant::now());
             match tokio::time::timeout(self.timeout, io.read(&mut self.buffer[self.end..])).await {
                 Ok(read) => {
                     let count = read.map_err(Broken::Io)?;
                     self.end += count;
-                    return if count == 0 { Err(Broken::Eof) } else { Ok(()) };
+                    if count == 0 {
+                        return Err(Broken::Eof);
+                    }
+                    return self.waited(begun.elapsed(), count as u64);
                 }
                 Err(_) => {
                     let moved = self.progress.wrote.load(Ordering::Relaxed) != before;
                     if !moved && !self.progress.held.load(Ordering::Relaxed) {
                         return Err(Broken::Silent(self.timeout));
                     }
+                    self.heard();
                 }
             }
         }
+    }
+
+    /// Counts what came after some waiting; an error where it is too little in too long.
+    fn waited(&mut self, time: Duration, bytes: u64) -> Result<(), Broken> {
+        self.stretch.waited += time;
+        self.stretch.bytes += bytes;
+        if self.stretch.waited < STRETCH {
+            return Ok(());
+        }
+        if self.stretch.bytes < STRETCH_BYTES_MIN {
+            return Err(Broken::Silent(self.stretch.waited));
+        }
+        self.stretch = Stretch::default();
+        Ok(())
     }
 
     /// Reads one whole response: a line with all its literals.
@@ -137,6 +194,11 @@ impl Reader {
         bodies: &mut impl BodySink,
     ) -> Result<Response, Broken> {
         let mut response = Response::default();
+        if self.is_empty() {
+            // However long a server thinks before it says something: `timeout` is for that.
+            self.fill(io).await?;
+        }
+        self.stretch = Stretch::default();
         loop {
             self.line(io, &mut response.text).await?;
             let literal = if is_prose(&response.text) { None } else { literal_at_end(&response.text) };
@@ -144,9 +206,14 @@ impl Reader {
             if response.literals.len() == LITERALS_MAX {
                 return Err(Broken::Protocol(format!("more than {LITERALS_MAX} literals in one response")));
             }
+            if size > BODY_MAX {
+                return Err(Broken::Protocol(format!("a literal of {size} bytes")));
+            }
             let literal = if bodies.begin(&response.text[..at], size).await? {
                 self.stream(io, size, bodies).await?;
                 Literal::Body
+            } else if size > DROPPED_MAX {
+                return Err(Broken::Protocol(format!("a literal of {size} bytes where no message was asked for")));
             } else {
                 Literal::Inline(self.inline(io, size).await?)
             };
@@ -190,6 +257,8 @@ impl Reader {
             }
             let take = left.min((self.end - self.start) as u64) as usize;
             bodies.chunk(&self.buffer[self.start..self.start + take]).await?;
+            // Whoever takes the bytes may keep us waiting, and a large message takes its time.
+            self.heard();
             self.start += take;
             left -= take as u64;
         }
@@ -246,6 +315,7 @@ impl Wire {
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.reader.heard();
         write(&mut self.io, bytes, self.timeout, &self.reader.progress).await?;
         flush(&mut self.io, self.timeout).await
     }
@@ -334,5 +404,54 @@ mod tests {
         let response = read(&long).await.unwrap();
         assert_eq!(response.text, b"* X \x01 end");
         assert!(matches!(&response.literals[0].1, Literal::Inline(bytes) if bytes.len() == INLINE_MAX));
+    }
+
+    /// What a server sends that gives `bytes` every `pause`, for ever, after `first`.
+    async fn drip(first: &[u8], bytes: &'static [u8], pause: Duration) -> (Broken, Duration) {
+        let (mut near, mut far) = tokio::io::duplex(1 << 16);
+        let first = first.to_vec();
+        let server = tokio::spawn(async move {
+            far.write_all(&first).await.unwrap();
+            while far.write_all(bytes).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+        });
+        let (mut reader, begun) = (Reader::new(Duration::from_secs(60)), Instant::now());
+        let broken = loop {
+            if let Err(broken) = reader.response(&mut near, &mut NoBodies).await {
+                break broken;
+            }
+        };
+        drop(near);
+        server.await.unwrap();
+        (broken, begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_never_ends_is_given_up() {
+        let second = Duration::from_secs(1);
+        for first in [&b"* OK "[..], b"* LIST () \"/\" {1000000}\r\n"] {
+            let (broken, took) = drip(first, b"x", second).await;
+            assert!(matches!(broken, Broken::Silent(_)), "{broken:?}");
+            assert!(took < 2 * STRETCH, "{took:?}");
+        }
+        // As slow as mail is ever moved: it comes to its end, and the line behind it is too long at last.
+        let (broken, _) = drip(b"", &[b'x'; 1000], 5 * second).await;
+        assert!(matches!(broken, Broken::Protocol(_)), "{broken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_only_ever_says_it_is_at_work_is_given_up() {
+        let (broken, took) = drip(b"", b"* OK Still here\r\n", Duration::from_secs(15)).await;
+        assert!(matches!(broken, Broken::Silent(ANSWER_MAX)), "{broken:?}");
+        assert!(took < ANSWER_MAX + STRETCH, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_literal_beyond_all_mail_is_not_read() {
+        for size in [DROPPED_MAX + 1, BODY_MAX, 10 << 30] {
+            let text = format!("* LIST () \"/\" {{{size}}}\r\nx");
+            assert!(matches!(read(text.as_bytes()).await, Err(Broken::Protocol(_))), "{size}");
+        }
     }
 }

@@ -18,7 +18,7 @@ pub struct Entry<'a> {
 
 /// Metadata of the messages of a folder, in UID order, each UID once.
 ///
-/// Kept as columns with the distinct flag sets apart: 18 bytes a message, so that a million fit into 18 MB.
+/// Kept as columns with the distinct flag sets apart: 20 bytes a message, so that a million fit into 20 MB.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     uids: Vec<Uid>,
@@ -27,10 +27,10 @@ pub struct Listing {
     /// `NO_DATE` where there is none.
     dates: Vec<i64>,
     /// Index into `sets`.
-    flags: Vec<u16>,
+    flags: Vec<u32>,
     sets: Vec<Flags>,
     /// Where a set stands in `sets`.
-    index: BTreeMap<Flags, u16>,
+    index: BTreeMap<Flags, u32>,
     /// Sizes that 32 bits cannot hold, and the unknown ones (None), by UID.
     large: BTreeMap<Uid, Option<u64>>,
 }
@@ -39,8 +39,6 @@ const NO_DATE: i64 = i64::MIN;
 
 impl Listing {
     /// Adds a message. One that came before is replaced: servers repeat themselves when flags change in mid-answer.
-    ///
-    /// More than 65,535 distinct flag sets in a folder: the set of the last of them loses its keywords.
     pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
         let flags = self.intern(flags);
         let small = match size.and_then(|size| u32::try_from(size).ok()) {
@@ -70,11 +68,12 @@ impl Listing {
         }
     }
 
-    fn intern(&mut self, flags: Flags) -> u16 {
+    fn intern(&mut self, flags: Flags) -> u32 {
         if let Some(at) = self.index.get(&flags) {
             return *at;
         }
-        let Ok(at) = u16::try_from(self.sets.len()) else { return u16::MAX };
+        // There are no more sets than messages, and no more messages than UIDs.
+        let at = self.sets.len() as u32;
         self.sets.push(flags.clone());
         self.index.insert(flags, at);
         at
@@ -115,6 +114,31 @@ impl Listing {
         self.iter().filter_map(|entry| entry.size).sum()
     }
 
+    /// Gives how many distinct sets of flags there are.
+    #[must_use]
+    pub fn flag_sets(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// Takes over messages, by UID ascending, that may lie anywhere between these: in one go, since putting each into its
+    /// place costs a copy of all behind it.
+    #[must_use]
+    pub fn merged(self, others: BTreeMap<Uid, (Option<u64>, Option<InternalDate>, Flags)>) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        let mut merged = Self::default();
+        let mut others = others.into_iter().peekable();
+        for entry in self.iter() {
+            while let Some((uid, (size, date, flags))) = others.next_if(|(uid, _)| *uid < entry.uid) {
+                merged.push(uid, size, date, flags);
+            }
+            merged.push(entry.uid, entry.size, entry.date, entry.flags.clone());
+        }
+        others.for_each(|(uid, (size, date, flags))| merged.push(uid, size, date, flags));
+        merged
+    }
+
     fn at(&self, at: usize) -> Entry<'_> {
         let uid = self.uids[at];
         let size = match self.sizes[at] {
@@ -122,7 +146,7 @@ impl Listing {
             size => Some(u64::from(size)),
         };
         let date = (self.dates[at] != NO_DATE).then(|| InternalDate::unpack(self.dates[at]));
-        Entry { uid, size, date, flags: &self.sets[usize::from(self.flags[at])] }
+        Entry { uid, size, date, flags: &self.sets[self.flags[at] as usize] }
     }
 }
 
@@ -143,6 +167,27 @@ mod tests {
         let seen: Vec<_> = listing.iter().map(|entry| (entry.uid.value(), entry.size)).collect();
         assert_eq!(seen, [(2, Some(20)), (5, Some(40)), (9, Some(30))]);
         assert_eq!(listing.bytes(), 90);
+    }
+
+    #[test]
+    fn every_set_of_flags_is_kept_however_many_there_are() {
+        let mut listing = Listing::default();
+        for number in 1..70_000 {
+            listing.push(uid(number), None, None, Flags::parse(&format!("k{number}")));
+        }
+        for number in [1, 65_535, 65_536, 65_537, 69_999] {
+            assert_eq!(listing.get(uid(number)).unwrap().flags.to_string(), format!("k{number}"));
+        }
+    }
+
+    #[test]
+    fn merging_keeps_order() {
+        let mut listing = Listing::default();
+        [2, 5, 9].iter().for_each(|at| listing.push(uid(*at), Some(1), None, Flags::default()));
+        let late = [1, 6, 10].map(|at| (uid(at), (Some(2), None, Flags::default())));
+        let merged = listing.merged(late.into());
+        let seen: Vec<_> = merged.iter().map(|entry| (entry.uid.value(), entry.size.unwrap())).collect();
+        assert_eq!(seen, [(1, 2), (2, 1), (5, 1), (6, 2), (9, 1), (10, 2)]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod audit;
 mod folders;
 mod glob;
 mod keeping;
+#[cfg(test)]
+mod laws;
 mod matching;
 mod messages;
 mod verdict;

@@ -4,6 +4,7 @@
 //! escaped, and the value stays the same.
 
 use super::words::stamp;
+use crate::failure::steers;
 use crate::transfer::Event;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -57,16 +58,17 @@ pub(super) fn put(out: &mut dyn Write, text: &str) -> io::Result<()> {
 
 /// Escapes what serde leaves: such characters stand within strings only.
 fn escaped(text: String) -> String {
-    let steers = |c: char| {
-        matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
+    // The line ends of a document are ours: within strings they are escaped already.
+    let steers = |c: char| c != '\n' && steers(c);
     if !text.contains(steers) {
         return text;
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if steers(c) { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
+        match steers(c) {
+            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+            false => out.push(c),
+        }
     }
     out
 }
@@ -99,6 +101,11 @@ mod tests {
         insta::assert_snapshot!(event(&copied, at()), @r#"{"time":"2026-01-02T03:04:05Z","event":"copied","account":"a","folder":"x\u009b31m\u202e\u001b","messages":2,"bytes":9}"#);
         let back: serde_json::Value = serde_json::from_str(&event(&copied, at())).unwrap();
         assert_eq!(back["folder"], "x\u{9b}31m\u{202e}\u{1b}");
+        let copied = Event::Copied { account: "\u{e0041}\u{61c}".into(), folder: "".into(), messages: 2, bytes: 9 };
+        let line = event(&copied, at());
+        assert!(line.is_ascii(), "{line}");
+        let back: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(back["account"], "\u{e0041}\u{61c}");
         let next = ["mailhaul resume".to_owned()];
         insta::assert_snapshot!(run_ended(at(), 4, "stopped", &next), @r#"{"time":"2026-01-02T03:04:05Z","event":"run-ended","code":4,"meaning":"stopped","next":["mailhaul resume"]}"#);
     }

@@ -16,6 +16,9 @@ use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Nee
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
+/// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
+/// has seen what was still under way.
+const LOOKS_MAX: usize = 30;
 /// Bodies on their way to be digested.
 const BODIES_MAX: usize = 16;
 
@@ -46,9 +49,12 @@ pub(super) async fn reconcile(
     plan: &FolderPlan,
 ) -> Result<Reconciled, Failure> {
     let mut matched = match_once(account, place.folder, both, plan).await?;
-    while matched.absent.iter().any(|(_, claim)| *claim == Claim::Intended)
+    let mut looks = 1;
+    while looks < LOOKS_MAX
+        && matched.absent.iter().any(|(_, claim)| *claim == Claim::Intended)
         && target_moved(account, both, place.target_name).await?
     {
+        looks += 1;
         matched = match_once(account, place.folder, both, plan).await?;
     }
     cut_off(account, place, both, plan, &mut matched).await?;

@@ -7,6 +7,7 @@ use crate::support::haul::Side;
 use crate::support::{Dovecot, dovecot};
 use base64::Engine as _;
 use mailhaul_testserver::generate::{self, GenerateOptions, GeneratedFolder};
+use mailhaul_testserver::{Act, Nth, Point};
 use mailhaul_testserver::{Ca, CertKind, Config, Features, Literals, NewMessage, Server, TlsMode};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -509,4 +510,101 @@ fn a_batch_of_broken_job_files_is_refused_before_any_connection() {
     assert!(!ended.stderr.contains("good.toml"), "{}", ended.stderr);
     assert!(!program.state().exists());
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "it was connected to");
+}
+
+/// What a source may be asked, by verb: nothing of it changes anything.
+const READ_ONLY: [&str; 16] = [
+    "AUTHENTICATE",
+    "CAPABILITY",
+    "CLOSE",
+    "ENABLE",
+    "EXAMINE",
+    "FETCH",
+    "ID",
+    "LIST",
+    "LOGIN",
+    "LOGOUT",
+    "LSUB",
+    "NAMESPACE",
+    "NOOP",
+    "STATUS",
+    "UID FETCH",
+    "UNSELECT",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_changes_anything_at_the_source() {
+    for features in [Features::default(), Features::bare()] {
+        let source = Server::start(Config { features, ..Config::plain("u") }).await.unwrap();
+        let target = Server::start(Config::plain("u")).await.unwrap();
+        source.account("u").fill(&generated(31, 80)).unwrap();
+        // One is refused, so that there is something to try again, and one is changed between two runs.
+        source.account("u").add("INBOX", NewMessage::new(b"Subject: poison\r\n\r\npoison\r\n".to_vec())).unwrap();
+        let refuses = Act::Reply("NO it is a virus".to_owned());
+        target.faults().add(Point::AppendContaining(b"poison".to_vec()), Nth::All, refuses);
+        let program = Program::new();
+        program.write("job.toml", &job(&Side::plain(source.port()), &Side::plain(target.port()), "u", ""));
+        for line in [
+            "check job.toml",
+            "plan job.toml",
+            "run job.toml",
+            "run job.toml",
+            "run job.toml --failed",
+            "resume",
+            "verify job.toml --level counts",
+            "verify job.toml",
+            "verify job.toml --level bytes",
+            "failed job.toml",
+            "status",
+        ] {
+            let ended = program.run(line);
+            assert!(![2, 101].contains(&ended.code), "{line}: {} {}{}", ended.code, ended.stdout, ended.stderr);
+        }
+        let log = source.log();
+        assert!(log.iter().any(|one| one.verb == "UID FETCH"));
+        for one in log {
+            assert!(READ_ONLY.contains(&one.verb.as_str()), "{}", one.line);
+            // BODY[] without PEEK marks a message as read.
+            assert!(!one.line.to_uppercase().contains(" BODY[") && !one.line.contains("(BODY["), "{}", one.line);
+        }
+    }
+}
+
+/// Says whether a character makes a terminal do something, or text look as if it were another.
+fn steers(c: char) -> bool {
+    c.is_control() && c != '\n' || matches!(c, '\u{202e}' | '\u{61c}' | '\u{e0041}')
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_a_server_says_steers_a_terminal() {
+    const EVIL: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}abc\u{61c}\u{e0041}";
+    let greeting = format!("hello {EVIL}");
+    let id = vec![("name".to_owned(), EVIL.to_owned())];
+    let config = || Config { greeting: greeting.clone(), id: id.clone(), ..Config::plain("u") };
+    let source = Server::start(config()).await.unwrap();
+    let target = Server::start(config()).await.unwrap();
+    // ESC, a line end, C1, a bidirectional override and a tag, in modified UTF-7.
+    for name in ["a&ABs-[2J", "b&AAoACg-c", "c&AJs-31m", "d&IC4-x", "e&BhzbQNxB-"] {
+        let account = source.account("u");
+        account.create(name).unwrap();
+        let text = format!("Subject: poison {EVIL}\r\nDate: {EVIL}\r\n\r\npoison\r\n");
+        account.add(name, NewMessage::new(text.into_bytes()).flags("$strange")).unwrap();
+        account.add(name, NewMessage::new(b"Subject: fine\r\n\r\nfine\r\n".to_vec())).unwrap();
+    }
+    let refuses = Act::Reply(format!("NO [X{EVIL}] {EVIL}"));
+    target.faults().add(Point::AppendContaining(b"poison".to_vec()), Nth::All, refuses.clone());
+    target.faults().add(Point::command("CREATE"), Nth::Only(2), refuses);
+    let program = Program::new();
+    program.write("job.toml", &job(&Side::plain(source.port()), &Side::plain(target.port()), "u", ""));
+    let commands = ["check job.toml", "plan job.toml", "run job.toml", "verify job.toml", "failed job.toml", "status"];
+    for line in commands.iter().flat_map(|line| [(*line).to_owned(), format!("{line} --json"), format!("{line} -vv")]) {
+        let ended = program.run(&line);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(!said.is_empty() && !said.contains(steers), "{line}: {said:?}");
+        assert!(!said.contains("\nc\""), "a line end of a name: {line}: {said}");
+        if line.ends_with("--json") {
+            let documents = serde_json::Deserializer::from_str(&ended.stdout).into_iter::<Value>();
+            documents.for_each(|document| drop(document.unwrap_or_else(|error| panic!("{line}: {error}: {said}"))));
+        }
+    }
 }

@@ -48,6 +48,11 @@ impl Session {
             if incoming.refused.is_none() {
                 incoming.refused = self.refuse_head(&account, &incoming, &head);
             }
+            if self.shared.config.executes_refused_literals
+                && let Some(refused) = incoming.refused.take_if(|refused| refused.is_bad())
+            {
+                return self.refuse_line(&line, refused).await;
+            }
             if head.literal.synchronising
                 && let Some(refused) = incoming.refused
             {

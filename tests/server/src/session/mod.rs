@@ -33,6 +33,12 @@ const LITERAL_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply(String);
 
+impl Reply {
+    fn is_bad(&self) -> bool {
+        self.0.starts_with("BAD")
+    }
+}
+
 fn ok(text: &str) -> Reply {
     Reply(format!("OK {text}"))
 }

@@ -1,0 +1,35 @@
+//! Proofs that a source is only read, for the compiler to refuse: the same lines with the other end do compile, so that each
+//! is refused for the end alone. Read by `cargo test --doc`, and by nothing else.
+
+macro_rules! only_target {
+    ($($name:ident: $code:literal)+) => {$(
+        #[doc = concat!("```compile_fail\ntype End = mailhaul::imap::Source;\n", $code, "\n```\n")]
+        #[doc = concat!("```\ntype End = mailhaul::imap::Target;\n", $code, "\n```")]
+        pub struct $name;
+    )+};
+}
+
+only_target! {
+    Append: "use mailhaul::imap::*;
+async fn f(session: &mut Session<End>, to: &mailhaul::mail::WireName, brake: &impl Brake) {
+    let (_, mut incoming) = tokio::sync::mpsc::channel(1);
+    let (answers, _) = tokio::sync::mpsc::unbounded_channel();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let _ = session.append(to, None, &mut incoming, &answers, brake, &stop).await;
+}"
+    Create: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
+    let _ = session.create(name, None).await;
+}"
+    Select: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
+    let _ = session.select(name).await;
+}"
+    Store: "async fn f(session: &mut mailhaul::imap::Session<End>, flags: &mailhaul::mail::Flags) {
+    let _ = session.store(&[], mailhaul::imap::FlagChange::Add, flags).await;
+}"
+    Subscribe: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
+    let _ = session.subscribe(name).await;
+}"
+    NoOtherEnd: "fn f(session: mailhaul::imap::Session<End>) -> mailhaul::imap::Session<mailhaul::imap::Target> {
+    session
+}"
+}
