@@ -9,7 +9,7 @@ use super::folder::{Both, list};
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Found, Landed, Settlement};
 use crate::failure::Failure;
-use crate::imap::{End, Fetched, Session, Source, Target};
+use crate::imap::{End, Fetched, RefusedFetch, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Matched, Matching, Need, Offer};
 use std::collections::HashSet;
@@ -160,7 +160,8 @@ async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(
     session.headers(uids).await.map_err(|error| error.failure(E::SIDE))
 }
 
-/// Fetches whole messages for their digests alone. What does not come has none.
+/// Fetches whole messages for their digests alone; what is refused is asked for once more, alone. What does not come has
+/// none.
 pub(super) async fn digests<E: End>(
     account: &Account,
     session: &mut Session<E>,
@@ -173,6 +174,20 @@ pub(super) async fn digests<E: End>(
     }
     let size = |uid: &Uid| listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0);
     let wanted: Vec<(Uid, u64)> = uids.iter().map(|uid| (*uid, size(uid))).collect();
+    let (mut found, refused) = digests_once(account, session, brake, &wanted).await?;
+    // A refusal of this moment must not make bytes unknown: a copy of ours would pass for altered, or for another's.
+    for uid in refused.into_iter().flat_map(|(uids, _)| uids) {
+        found.extend(digests_once(account, session, brake, &[(uid, size(&uid))]).await?.0);
+    }
+    Ok(found)
+}
+
+async fn digests_once<E: End>(
+    account: &Account,
+    session: &mut Session<E>,
+    brake: &super::pool::PoolBrake,
+    wanted: &[(Uid, u64)],
+) -> Result<(Vec<(Uid, Digest)>, Vec<RefusedFetch>), Failure> {
     let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
     let collect = async {
         let mut found = Vec::new();
@@ -182,13 +197,13 @@ pub(super) async fn digests<E: End>(
         found
     };
     let fetch = async {
-        let ended = session.fetch_bodies(&wanted, &account.room, brake, &bodies).await;
+        let ended = session.fetch_bodies(wanted, &account.room, brake, &bodies).await;
         drop(bodies);
         ended
     };
     let (ended, found) = tokio::join!(fetch, collect);
-    ended.map_err(|error| error.failure(E::SIDE))?;
-    Ok(found)
+    let refused = ended.map_err(|error| error.failure(E::SIDE))?;
+    Ok((found, refused))
 }
 
 async fn write_down(
