@@ -8,3 +8,4 @@ mod program;
 mod recovery;
 mod servers;
 mod support;
+mod sweep;
