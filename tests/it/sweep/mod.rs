@@ -12,6 +12,7 @@ mod abort;
 mod crash;
 mod fault;
 mod kills;
+mod late;
 mod mixes;
 mod world;
 

@@ -52,6 +52,10 @@ impl Shape {
         Self { name, uidplus, literals, multiappend, condstore, connections }
     }
 
+    pub(super) fn has_uidplus(&self) -> bool {
+        self.uidplus
+    }
+
     pub(super) fn source(&self) -> Config {
         Config { features: Features { condstore: self.condstore, ..Features::default() }, ..Config::plain("u") }
     }
