@@ -6,9 +6,9 @@
 //! listed and left alone. Nothing else is ever removed from a target, and this by UID EXPUNGE alone (RFC 4315).
 
 use super::account::Account;
+use super::bytes::{beginnings, digests};
 use super::folder::{Windows, list};
 use super::pool::{Lease, delay};
-use super::reconcile::{bodies, digests};
 use crate::checkpoint::{FolderSummary, Surplus, SurplusKind, Suspect};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Source, Target};
@@ -183,7 +183,7 @@ impl Audit<'_> {
             let wanted: Vec<(Uid, u64)> = wanted.into_iter().collect();
             let lengths: BTreeSet<u64> = self.strays.keys().filter_map(|uid| self.listing.get(*uid)?.size).collect();
             let account = self.account;
-            let prefixes = bodies(account, &mut source.session, &account.source.brake, &wanted, &lengths).await?;
+            let prefixes = beginnings(account, &mut source.session, &account.source.brake, &wanted, &lengths).await?;
             for suspect in cut {
                 let Some((_, beginnings)) = prefixes.iter().find(|(uid, _)| *uid == suspect.source.1) else { continue };
                 let is_cut = |(uid, digest): &(&Uid, &Option<Digest>)| {

@@ -467,7 +467,9 @@ impl Pass<'_> {
         let listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
         let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
         let known = account.ledger.records(self.row.id, source_validity, Uid::FIRST, WINDOW).await?;
-        let been_there = known.iter().any(|record| record.target.is_some() || record.stage == Stage::Intended);
+        // Acknowledged without a UID counts too.
+        let there = |stage| matches!(stage, Stage::Intended | Stage::Settled(Fate::Copied | Fate::Adopted));
+        let been_there = known.iter().any(|record| record.target.is_some() || there(record.stage));
         if self.pair.existing.is_some() || been_there || listing.is_empty() {
             return Err(failure);
         }

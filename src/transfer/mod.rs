@@ -7,6 +7,7 @@
 mod account;
 mod audit;
 mod batch;
+mod bytes;
 mod check;
 mod copy;
 mod event;

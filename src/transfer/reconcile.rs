@@ -6,21 +6,18 @@
 
 use super::account::Account;
 use super::folder::{Both, list};
-use super::removed;
+use super::{bytes, removed};
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind, Trouble};
 use crate::failure::Failure;
-use crate::imap::{End, Fetched, Session, Source, Target};
+use crate::imap::{End, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer};
-use std::collections::{BTreeMap, BTreeSet};
-use tokio::sync::mpsc;
+use std::collections::BTreeSet;
 
 /// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
 /// has seen what was still under way.
 const LOOKS_MAX: usize = 30;
-/// Bodies on their way to be digested.
-const BODIES_MAX: usize = 16;
 
 /// The folder that is reconciled.
 pub(super) struct Place<'a> {
@@ -100,8 +97,9 @@ async fn cut_off(
     }
     let wanted: Vec<(Uid, u64)> = needs.iter().map(|need| (need.source_uid(), need.size().unwrap_or(0))).collect();
     let lengths: BTreeSet<u64> = strays.iter().filter_map(|uid| listing.get(*uid)?.size).collect();
-    let beginnings = bodies(account, &mut both.source.session, &account.source.brake, &wanted, &lengths).await?;
-    let mut there = digests(account, &mut both.target.session, &account.target.brake, &strays, listing).await?;
+    let beginnings =
+        bytes::beginnings(account, &mut both.source.session, &account.source.brake, &wanted, &lengths).await?;
+    let mut there = bytes::digests(account, &mut both.target.session, &account.target.brake, &strays, listing).await?;
     let mut cut = Vec::new();
     for (source_uid, beginnings) in beginnings {
         let is_cut = |(uid, digest): &(Uid, Digest)| {
@@ -203,11 +201,15 @@ pub(super) async fn answer(
             matching.target_header(uid, header);
         }
         let brake = &account.source.brake;
-        for (uid, digest, likeness) in alike(account, source, brake, &questions.source_bytes, source_listing).await? {
+        for (uid, digest, likeness) in
+            bytes::alike(account, source, brake, &questions.source_bytes, source_listing).await?
+        {
             matching.source_bytes(uid, digest, likeness);
         }
         let brake = &account.target.brake;
-        for (uid, digest, likeness) in alike(account, target, brake, &questions.target_bytes, target_listing).await? {
+        for (uid, digest, likeness) in
+            bytes::alike(account, target, brake, &questions.target_bytes, target_listing).await?
+        {
             matching.target_bytes(uid, digest, likeness);
         }
         matching.asked(&questions);
@@ -246,102 +248,6 @@ async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(
         return Ok(Vec::new());
     }
     session.headers(uids).await.map_err(|error| error.failure(E::SIDE))
-}
-
-/// Fetches whole messages for their digests alone. What does not come has none.
-pub(super) async fn digests<E: End>(
-    account: &Account,
-    session: &mut Session<E>,
-    brake: &super::pool::PoolBrake,
-    uids: &[Uid],
-    listing: &Listing,
-) -> Result<Vec<(Uid, Digest)>, Failure> {
-    let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
-    let collect = async {
-        let mut found = Vec::new();
-        while let Some(Fetched { uid, body }) = fetched.recv().await {
-            found.extend(body.map(|body| (uid, body.digest())));
-        }
-        found
-    };
-    let (ended, found) = tokio::join!(fetch(account, session, brake, uids, listing, bodies), collect);
-    ended.map(|()| found)
-}
-
-/// Fetches whole messages for digest and [`crate::mail::Likeness`]. What does not come has none.
-async fn alike<E: End>(
-    account: &Account,
-    session: &mut Session<E>,
-    brake: &super::pool::PoolBrake,
-    uids: &[Uid],
-    listing: &Listing,
-) -> Result<Vec<(Uid, Digest, Digest)>, Failure> {
-    let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
-    let collect = async {
-        let mut found = Vec::new();
-        while let Some(Fetched { uid, body }) = fetched.recv().await {
-            let Some(mut body) = body else { continue };
-            let digest = body.digest();
-            // A spool file that cannot be read again leaves it with what is known.
-            found.push((uid, digest, body.likeness().await.unwrap_or(digest)));
-        }
-        found
-    };
-    let (ended, found) = tokio::join!(fetch(account, session, brake, uids, listing, bodies), collect);
-    ended.map(|()| found)
-}
-
-async fn fetch<E: End>(
-    account: &Account,
-    session: &mut Session<E>,
-    brake: &super::pool::PoolBrake,
-    uids: &[Uid],
-    listing: &Listing,
-    bodies: mpsc::Sender<Fetched>,
-) -> Result<(), Failure> {
-    if uids.is_empty() {
-        return Ok(());
-    }
-    let size = |uid: &Uid| listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0);
-    let wanted: Vec<(Uid, u64)> = uids.iter().map(|uid| (*uid, size(uid))).collect();
-    session.fetch_bodies(&wanted, &account.room, brake, &bodies).await.map_err(|error| error.failure(E::SIDE))?;
-    Ok(())
-}
-
-/// Fetches whole messages for the digests of their beginnings of these lengths. What does not come has none.
-pub(super) async fn bodies<E: End>(
-    account: &Account,
-    session: &mut Session<E>,
-    brake: &super::pool::PoolBrake,
-    wanted: &[(Uid, u64)],
-    lengths: &BTreeSet<u64>,
-) -> Result<Vec<(Uid, BTreeMap<u64, Digest>)>, Failure> {
-    let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
-    let collect = async {
-        let mut found = Vec::new();
-        while let Some(Fetched { uid, body }) = fetched.recv().await {
-            let Some(mut body) = body else { continue };
-            let mut beginnings = BTreeMap::new();
-            for length in lengths.iter() {
-                if *length >= body.length() {
-                    break;
-                }
-                // What cannot be read proves nothing.
-                let Ok(digest) = body.beginning(*length).await else { break };
-                beginnings.insert(*length, digest);
-            }
-            found.push((uid, beginnings));
-        }
-        found
-    };
-    let fetch = async {
-        let ended = session.fetch_bodies(wanted, &account.room, brake, &bodies).await;
-        drop(bodies);
-        ended
-    };
-    let (ended, found) = tokio::join!(fetch, collect);
-    ended.map_err(|error| error.failure(E::SIDE))?;
-    Ok(found)
 }
 
 async fn write_down(

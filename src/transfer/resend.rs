@@ -1,9 +1,9 @@
 //! Copies that have fewer bytes than were sent: one that is a mere beginning was cut off, and is sent once more; any other
 //! was altered by the target, and is told as such.
 
+use super::bytes::beginnings;
 use super::copy::{self, Task};
 use super::prove::Short;
-use super::reconcile::bodies;
 use crate::checkpoint::{LossKind, Surplus, SurplusKind};
 use crate::failure::Failure;
 use crate::mail::{Evidence, Side, Uid, WireName};
@@ -19,7 +19,7 @@ pub(super) async fn resend(task: &Task<'_>, source_name: &WireName, short: Vec<S
     // Numbered anew in this moment: the next pass begins with that.
     wanted.retain(|_| opened.state.uid_validity == Some(task.source_validity));
     let lengths: BTreeSet<u64> = short.iter().map(|one| one.copied.0).collect();
-    let beginnings = bodies(account, &mut source.session, &account.source.brake, &wanted, &lengths).await?;
+    let beginnings = beginnings(account, &mut source.session, &account.source.brake, &wanted, &lengths).await?;
     account.source.keep(source);
     let (mut cut, mut altered) = (Vec::new(), Vec::new());
     for Short { source_uid, target, size, copied: (length, digest) } in short {

@@ -3,9 +3,9 @@
 //!
 //! Looked at is one message per folder and pass, a small one. Nothing follows from it but that it is said.
 
+use super::bytes::digests;
 use super::copy::{self, Task};
 use super::pool::Lease;
-use super::reconcile::digests;
 use crate::checkpoint::LossKind;
 use crate::failure::Failure;
 use crate::imap::Source;

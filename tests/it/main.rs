@@ -17,3 +17,4 @@ mod seeds;
 mod servers;
 mod state;
 mod support;
+mod sweep;

@@ -25,23 +25,23 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program in a home of its own, with nothing of the surroundings but a PATH.
-struct Program {
+pub(crate) struct Program {
     home: TempDir,
     environment: Vec<(&'static str, String)>,
 }
 
 /// How a command ended and all it said.
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// A started program; killed at the latest when the test ends.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Program {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let environment = vec![("PASSWORD", "pass".to_owned())];
         Self { home: tempfile::tempdir().unwrap(), environment }
     }
@@ -55,7 +55,7 @@ impl Program {
         self.home.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
@@ -72,19 +72,19 @@ impl Program {
         command
     }
 
-    fn run(&self, line: &str) -> Ended {
+    pub(crate) fn run(&self, line: &str) -> Ended {
         let output = self.command(line).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Ended { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
     /// Starts it with standard output to be read, and standard error in a file.
-    fn start(&self, line: &str) -> Running {
+    pub(crate) fn start(&self, line: &str) -> Running {
         let log = File::options().create(true).append(true).open(self.path("stderr.log")).unwrap();
         Running(self.command(line).stdout(Stdio::piped()).stderr(log).spawn().unwrap())
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("stderr.log")).unwrap_or_default()
     }
 
@@ -141,7 +141,7 @@ impl Drop for Running {
 }
 
 /// Reads how many messages an event says were copied.
-fn copied_in(line: &str) -> u64 {
+pub(crate) fn copied_in(line: &str) -> u64 {
     let Ok(event) = serde_json::from_str::<Value>(line) else { return 0 };
     if event["event"] == "copied" { event["messages"].as_u64().unwrap() } else { 0 }
 }
@@ -157,7 +157,7 @@ fn end(side: &Side, user: &str, password: &str, more: &str) -> String {
 const BY_ENVIRONMENT: &str = "{ env = \"PASSWORD\" }";
 
 /// A job of one account, both passwords from the environment.
-fn job(source: &Side, target: &Side, user: &str, extra: &str) -> String {
+pub(crate) fn job(source: &Side, target: &Side, user: &str, extra: &str) -> String {
     let (source, target) = (end(source, user, BY_ENVIRONMENT, ""), end(target, user, BY_ENVIRONMENT, ""));
     format!("{extra}\n[[account]]\nsource = {source}\ntarget = {target}\n")
 }

@@ -3,6 +3,7 @@
 use super::scratch::Scratch;
 use mailhaul::checkpoint::Ledger;
 use mailhaul::config::{self, Context as Reading, Job};
+use mailhaul::net::{Dial, Network};
 use mailhaul::transfer::{self, Context, Event, Events, JobEnd, Mode, Shared};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,12 @@ impl Haul {
         Self { directory: Scratch::new(), source, target, users: Vec::new(), extra: String::new() }
     }
 
+    /// Keeps files and state in memory, where the machine has a place for that.
+    pub(crate) fn in_memory(mut self) -> Self {
+        self.directory = Scratch::quick();
+        self
+    }
+
     /// Adds an account.
     pub(crate) fn user(mut self, source: &str, target: &str) -> Self {
         self.users.push((source.to_owned(), target.to_owned()));
@@ -64,6 +71,11 @@ impl Haul {
         self.extra.push_str(extra);
         self.extra.push('\n');
         self
+    }
+
+    /// Gives the ports of source and target.
+    pub(crate) fn ports(&self) -> (u16, u16) {
+        (self.source.port, self.target.port)
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -102,12 +114,19 @@ impl Haul {
 
     /// Everything a run stands on, and what it tells.
     pub(crate) fn context(&self) -> (Context, tokio::sync::mpsc::Receiver<Event>) {
+        self.context_over(Ledger::open(&self.state()).unwrap(), Arc::new(Network::new()))
+    }
+
+    /// As [`Self::context`], with a ledger that is open and another way to the servers.
+    pub(crate) fn context_over(
+        &self,
+        ledger: Ledger,
+        dial: Arc<dyn Dial>,
+    ) -> (Context, tokio::sync::mpsc::Receiver<Event>) {
         let job = self.job();
-        let state = self.state();
-        let ledger = Ledger::open(&state).unwrap();
         let (events, received) = Events::channel();
         let context = Context {
-            shared: Shared::over_network(job.options.memory, job.options.spool_above, &state).unwrap(),
+            shared: Shared::new(dial, job.options.memory, job.options.spool_above, &self.state()).unwrap(),
             job: Arc::new(job),
             ledger,
             events,
@@ -123,9 +142,16 @@ impl Haul {
     }
 
     pub(crate) async fn run_in(&self, mode: Mode) -> Ran {
-        let (mut context, mut received) = self.context();
+        let ledger = Ledger::open(&self.state()).unwrap();
+        let ran = self.run_over(ledger.clone(), Arc::new(Network::new()), mode).await;
+        ledger.close().await.unwrap();
+        ran
+    }
+
+    /// Runs the job over another way to its servers, with a ledger that is open and stays so.
+    pub(crate) async fn run_over(&self, ledger: Ledger, dial: Arc<dyn Dial>, mode: Mode) -> Ran {
+        let (mut context, mut received) = self.context_over(ledger, dial);
         context.mode = mode;
-        let ledger = context.ledger.clone();
         let collect = async {
             let mut events = Vec::new();
             while let Some(event) = received.recv().await {
@@ -134,7 +160,6 @@ impl Haul {
             events
         };
         let (end, events) = tokio::join!(transfer::run(context), collect);
-        ledger.close().await.unwrap();
         Ran { end, events }
     }
 }

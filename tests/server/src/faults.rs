@@ -12,7 +12,7 @@
 //! assert_eq!(faults.fired(rule), 0);
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// A place in the life of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
     /// The connection was accepted; not a byte was sent, TLS not begun.
     Connect,
@@ -37,10 +37,14 @@ pub enum Point {
     /// In mid-literal: this many bytes of a literal of the command were received; 0 is right after it was announced
     /// (and, if it is synchronising, asked for).
     Literal(String, u64),
+    /// Half of a literal of the command was received, however long it is.
+    LiteralHalf(String),
     /// So many bytes were sent on the connection.
     ResponseBytes(u64),
     /// So many bytes of a body literal were sent; literals that are shorter are passed over. 0 is after `{n}`.
     FetchLiteral(u64),
+    /// Half of a body literal was sent, however long it is.
+    FetchHalf,
     /// FETCH is about to tell of this UID.
     FetchUid(u32),
     /// An APPEND, received in full and about to be stored, has a message that holds these bytes.
@@ -68,6 +72,44 @@ impl Point {
         Point::Literal(verb.to_ascii_uppercase(), after)
     }
 
+    /// The places of literals in general; those at a fixed byte are for who knows the message.
+    fn of(event: &Event<'_>) -> Vec<Point> {
+        match *event {
+            Event::Connect => vec![Point::Connect],
+            Event::Greeting => vec![Point::Greeting],
+            Event::Command(verb) => vec![Point::command(verb)],
+            Event::AfterExecute(verb) => vec![Point::after_execute(verb)],
+            Event::AfterReply(verb) => vec![Point::after_reply(verb)],
+            Event::Literal(verb, at, size) => {
+                let begin = (at == 0).then(|| Point::literal(verb, 0));
+                begin.into_iter().chain((at == size / 2).then(|| Point::LiteralHalf(verb.to_owned()))).collect()
+            }
+            Event::FetchLiteral(at, size) => {
+                let begin = (at == 0).then_some(Point::FetchLiteral(0));
+                begin.into_iter().chain((at == size / 2).then_some(Point::FetchHalf)).collect()
+            }
+            Event::ResponseBytes(_) | Event::FetchUid(_) | Event::Append(_) => Vec::new(),
+        }
+    }
+
+    /// Where in a literal of so many bytes the point lies, for one that a client sends.
+    pub(crate) fn in_literal(&self, size: u64) -> Option<u64> {
+        match self {
+            Point::Literal(_, at) => Some(*at),
+            Point::LiteralHalf(_) => Some(size / 2),
+            _ => None,
+        }
+    }
+
+    /// The same for a body literal that the server sends.
+    pub(crate) fn in_body(&self, size: u64) -> Option<u64> {
+        match self {
+            Point::FetchLiteral(at) => Some(*at),
+            Point::FetchHalf => Some(size / 2),
+            _ => None,
+        }
+    }
+
     fn meets(&self, event: &Event<'_>) -> bool {
         let named = |verb: &String, word: &str| verb == "*" || verb == word;
         match (self, event) {
@@ -75,9 +117,11 @@ impl Point {
             (Point::Command(verb), Event::Command(word))
             | (Point::AfterExecute(verb), Event::AfterExecute(word))
             | (Point::AfterReply(verb), Event::AfterReply(word)) => named(verb, word),
-            (Point::Literal(verb, at), Event::Literal(word, now)) => at == now && named(verb, word),
+            (Point::Literal(verb, at), Event::Literal(word, now, _)) => at == now && named(verb, word),
+            (Point::LiteralHalf(verb), Event::Literal(word, now, size)) => *now == size / 2 && named(verb, word),
+            (Point::FetchHalf, Event::FetchLiteral(now, size)) => *now == size / 2,
             (Point::ResponseBytes(at), Event::ResponseBytes(now))
-            | (Point::FetchLiteral(at), Event::FetchLiteral(now)) => at == now,
+            | (Point::FetchLiteral(at), Event::FetchLiteral(now, _)) => at == now,
             (Point::FetchUid(uid), Event::FetchUid(now)) => uid == now,
             (Point::AppendContaining(needle), Event::Append(bodies)) => {
                 bodies.iter().any(|body| contains(body, needle))
@@ -137,6 +181,9 @@ pub enum Act {
     /// At [`Point::Command`] of APPEND: it is received in full, the connection is closed, and the messages are stored
     /// this much later.
     CommitLate(Duration),
+    /// See [`Faults::withhold`].
+    #[doc(hidden)]
+    CommitHeld(Arc<Gate>),
     /// At [`Point::Command`] of APPEND: the first half of a MULTIAPPEND's messages is stored, of a single message its
     /// first half; then the connection is closed.
     CommitHalf,
@@ -245,6 +292,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Rules {
     active: Vec<Active>,
+    /// What has happened, and how often; None: nobody wants to know.
+    record: Option<BTreeMap<Point, u64>>,
     fired: HashMap<RuleId, u64>,
     next: u64,
 }
@@ -265,9 +314,11 @@ pub(crate) enum Event<'a> {
     Command(&'a str),
     AfterExecute(&'a str),
     AfterReply(&'a str),
-    Literal(&'a str, u64),
+    /// Verb, byte, size.
+    Literal(&'a str, u64, u64),
     ResponseBytes(u64),
-    FetchLiteral(u64),
+    /// Byte, size.
+    FetchLiteral(u64, u64),
     FetchUid(u32),
     Append(&'a [&'a [u8]]),
 }
@@ -295,6 +346,27 @@ impl Faults {
         Held { gate }
     }
 
+    /// Stops an APPEND between its last byte and the store: its connection is closed, and its messages are stored when
+    /// the test lets them go.
+    pub fn withhold(&self, nth: Nth) -> Held {
+        let gate = Arc::new(Gate::default());
+        self.push(Rule::new(Point::command("APPEND"), nth, Act::CommitHeld(gate.clone())));
+        Held { gate }
+    }
+
+    /// Begins to note what happens from now on; what was noted before is forgotten.
+    pub fn record(&self) {
+        self.lock().record = Some(BTreeMap::new());
+        self.inner.any.store(true, Ordering::SeqCst);
+    }
+
+    /// Gives the points that were come to since [`Faults::record`], and how often: each of these occurrences can be met
+    /// by a rule in a run like this one. Of literals their begin and their middle are noted.
+    pub fn recorded(&self) -> Vec<(Point, u64)> {
+        let rules = self.lock();
+        rules.record.iter().flatten().map(|(point, count)| (point.clone(), *count)).collect()
+    }
+
     /// How often a rule has acted.
     pub fn fired(&self, id: RuleId) -> u64 {
         self.lock().fired.get(&id).copied().unwrap_or(0)
@@ -309,10 +381,11 @@ impl Faults {
     pub fn clear(&self) {
         let mut rules = self.lock();
         for active in rules.active.drain(..) {
-            if let Act::Hold(gate) = active.rule.act {
+            if let Act::Hold(gate) | Act::CommitHeld(gate) = active.rule.act {
                 gate.open();
             }
         }
+        rules.record = None;
         self.inner.any.store(false, Ordering::SeqCst);
         drop(rules);
         self.release();
@@ -333,7 +406,10 @@ impl Faults {
             return Vec::new();
         }
         let mut guard = self.lock();
-        let Rules { active, fired, .. } = &mut *guard;
+        let Rules { active, fired, record, .. } = &mut *guard;
+        if let Some(record) = record {
+            Point::of(&event).into_iter().for_each(|point| *record.entry(point).or_default() += 1);
+        }
         let mut acts = Vec::new();
         for active in active {
             let rule = &active.rule;
@@ -359,6 +435,11 @@ impl Faults {
         let rules = self.lock();
         let wanted = rules.active.iter().filter_map(|active| mark(&active.rule.at));
         let mut marks: Vec<u64> = wanted.filter(|at| (from..=to).contains(at)).collect();
+        if rules.record.is_some() {
+            let general = [Point::Literal(String::new(), 0), Point::LiteralHalf(String::new())];
+            let bodies = [Point::FetchLiteral(0), Point::FetchHalf];
+            marks.extend(general.iter().chain(&bodies).filter_map(&mark));
+        }
         marks.sort_unstable();
         marks.dedup();
         marks
@@ -480,6 +561,22 @@ mod tests {
         }
         let mark = |point: &Point| if let Point::ResponseBytes(at) = point { Some(*at) } else { None };
         assert_eq!(faults.marks(mark, 6, 20), [10, 20]);
+    }
+
+    #[test]
+    fn what_is_recorded_can_be_met() {
+        let events = [Event::Command("APPEND"), Event::Literal("APPEND", 0, 9), Event::Literal("APPEND", 4, 9)];
+        let faults = Faults::default();
+        faults.record();
+        events.iter().for_each(|event| drop(faults.fire(*event, 1, None)));
+        let recorded = faults.recorded();
+        assert_eq!(recorded.len(), 3, "{recorded:?}");
+        faults.clear();
+        assert!(faults.recorded().is_empty());
+        let rules: Vec<RuleId> =
+            recorded.into_iter().map(|(at, count)| faults.add(at, Nth::Only(count), Act::Drop)).collect();
+        events.iter().for_each(|event| drop(faults.fire(*event, 1, None)));
+        assert!(rules.into_iter().all(|rule| faults.fired(rule) == 1));
     }
 
     #[test]

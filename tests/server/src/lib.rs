@@ -221,6 +221,11 @@ impl Server {
         self.change_user(user, |user| user.tokens = tokens.iter().map(|token| (*token).to_owned()).collect());
     }
 
+    /// Waits until no connection is open: until all that clients sent before they left is executed.
+    pub async fn abandoned(&self) {
+        self.shared.log.no_connection().await;
+    }
+
     /// Ends all connections and waits until the port is free.
     pub async fn stop(self) {
         let mut tasks = std::mem::take(&mut *self.shared.tasks());

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One command, as received.
@@ -53,6 +54,7 @@ pub struct Stats {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     state: Mutex<State>,
+    open: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +100,17 @@ impl Log {
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
-        change(&mut self.lock().stats);
+        let mut state = self.lock();
+        change(&mut state.stats);
+        let open = state.stats.open;
+        drop(state);
+        self.open.send_if_modified(|known| std::mem::replace(known, open) != open);
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn no_connection(&self) {
+        // An error means that the log is gone, and its connections with it.
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
     }
 
     /// Takes one of a user's places, unless all `limit` are taken.

@@ -248,15 +248,15 @@ impl Wire {
             self.out.extend_from_slice(body);
             return self.flush_some().await;
         }
-        let mark = |point: &Point| if let Point::FetchLiteral(at) = point { Some(*at) } else { None };
-        let marks = self.shared.faults.marks(mark, 0, body.len() as u64);
+        let size = body.len() as u64;
+        let marks = self.shared.faults.marks(|point| point.in_body(size), 0, size);
         let mut done = 0;
         for at in marks {
             let end = usize::try_from(at).map_err(|_| End)?;
             self.out.extend_from_slice(&body[done..end]);
             done = end;
             self.flush().await?;
-            self.act(Event::FetchLiteral(at)).await?;
+            self.act(Event::FetchLiteral(at, size)).await?;
         }
         self.flush().await?;
         self.send(&body[done..]).await

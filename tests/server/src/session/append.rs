@@ -220,12 +220,16 @@ impl Session {
             });
             Ok::<_, StoreError>(stored)
         };
-        match self.orders.commit {
+        match std::mem::replace(&mut self.orders.commit, Commit::Now) {
             Commit::Now => {}
-            Commit::Late(time) => {
+            late @ (Commit::Late(_) | Commit::Held(_)) => {
                 let account = account.clone();
                 self.shared.spawn(async move {
-                    tokio::time::sleep(time).await;
+                    match late {
+                        Commit::Held(gate) => gate.pass().await,
+                        Commit::Late(time) => tokio::time::sleep(time).await,
+                        _ => {}
+                    }
                     // The folder may be gone by then.
                     let _ = store(&account, &mailbox, messages);
                 });

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Features, Literals, TlsMode};
-use crate::faults::{Act, Event, Falsehood, Lie, Point};
+use crate::faults::{Act, Event, Falsehood, Gate, Lie, Point};
 use crate::log::Logged;
 use crate::parser::{Announced, Cursor, Syntax, Text, announced};
 use crate::store::{Account, StoreError};
@@ -97,10 +97,11 @@ fn refusal(error: StoreError, missing_code: &str) -> Reply {
 }
 
 /// How APPEND shall store, by order of a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Commit {
     Now,
     Late(Duration),
+    Held(Arc<Gate>),
     Half,
     KeepHalf,
 }
@@ -317,6 +318,7 @@ impl Session {
                 Act::Reply(text) => self.orders.reply = Some(Reply(text)),
                 Act::SwallowReply => self.orders.swallow = true,
                 Act::CommitLate(time) => self.orders.commit = Commit::Late(time),
+                Act::CommitHeld(gate) => self.orders.commit = Commit::Held(gate),
                 Act::CommitHalf => self.orders.commit = Commit::Half,
                 Act::KeepHalf => self.orders.commit = Commit::KeepHalf,
                 Act::Lie(lie) => self.orders.lies.push(lie),
@@ -407,12 +409,12 @@ impl Session {
             self.wire.put("+ OK");
             self.wire.flush().await?;
         }
-        let mark = |point: &Point| if let Point::Literal(_, at) = point { Some(*at) } else { None };
+        let mark = |point: &Point| point.in_literal(literal.size);
         let mut done = 0;
         for at in self.shared.faults.marks(mark, 0, literal.size) {
             self.wire.read_exact(at - done, sink.as_deref_mut()).await?;
             done = at;
-            if let Some(reply) = self.fire(Event::Literal(verb, at)).await? {
+            if let Some(reply) = self.fire(Event::Literal(verb, at, literal.size)).await? {
                 // Said in mid-literal; the rest of it is still coming.
                 self.wire.read_exact(literal.size - done, None).await?;
                 return Err(reply.into());
