@@ -7,12 +7,14 @@ mod folders;
 mod glob;
 mod matching;
 mod messages;
+mod names;
 mod verdict;
 
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
 pub use matching::{Claim, Match, Matched, Matching, Need, Offer, Questions};
 pub use messages::{FlagChanges, FolderPlan, Merge, Sorter, carried, merge_flags};
+pub use names::{folded, original, unescape};
 pub use verdict::{Difference, Proof, prove};
 
 /// In what order messages are copied.

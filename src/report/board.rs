@@ -109,7 +109,10 @@ impl Board {
                     self.before.add(row.done.messages, row.done.bytes);
                 }
             }
-            Event::MessageFailed { .. } | Event::MessageChanged { .. } | Event::JobDone { .. } => {}
+            Event::FolderRenamed { .. }
+            | Event::MessageFailed { .. }
+            | Event::MessageChanged { .. }
+            | Event::JobDone { .. } => {}
         }
     }
 

@@ -60,15 +60,16 @@ fn folders(folders: &[FolderCheck]) -> Table {
             clean(&folder.target),
             count(folder.messages),
             count(folder.target_messages),
-            note(folder.create, because(folder.because)),
+            note(folder.create, because(folder.because), folder.if_refused.as_deref()),
         ]);
     }
     table
 }
 
-fn note(create: bool, why: &str) -> String {
+fn note(create: bool, why: &str, if_refused: Option<&str>) -> String {
     let new = if create { "new" } else { "" };
-    [new, why].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    let otherwise = if_refused.map(|path| format!("{} if that is refused", quoted(path))).unwrap_or_default();
+    [new, why, &otherwise].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// Gives what a run would do, account by account.
@@ -113,7 +114,7 @@ fn forecasts(folders: &[FolderForecast]) -> Table {
             unless_none(folder.matched),
             unless_none(folder.removed),
             unless_none(folder.flags),
-            note(folder.create, because(folder.because)),
+            note(folder.create, because(folder.because), folder.if_refused.as_deref()),
         ]);
     }
     table
@@ -239,10 +240,12 @@ mod tests {
         let target =
             SideCheck { folders: 2, messages: 3, append_limit: Some(36_700_160), uidplus: true, literal_plus: true };
         let source = SideCheck { folders: 2, messages: 12_385, ..SideCheck::default() };
+        let if_refused = |source: &str| (source == "a;b").then(|| "a=3Bb".to_owned());
         let folder = |source: &str, target: &str, because, create, messages| FolderCheck {
             source: source.into(),
             target: target.into(),
             because,
+            if_refused: if_refused(source),
             create,
             messages,
             target_messages: if create { 0 } else { 3 },
@@ -250,7 +253,8 @@ mod tests {
         let rows = [
             folder("INBOX", "INBOX", Because::Same, false, 12_345),
             folder("Gesendet", "Sent Items", Because::Role, true, 40),
-            folder("受信箱/a.b", "受信箱/a．b", Because::Separator, true, 0),
+            folder("受信箱/a.b", "受信箱/a=2Eb", Because::Escaped, true, 0),
+            folder("a;b", "a;b", Because::Same, true, 0),
         ];
         let mut page = Page::new(Paint::plain());
         page.account("info", Ending::Complete, "ready");
@@ -266,7 +270,7 @@ mod tests {
           SOURCE      TARGET       MESSAGES  ON TARGET  NOTE
           INBOX       INBOX          12,345          3
           Gesendet    Sent Items         40          0  new, by its role
-          受信箱/a.b  受信箱/a．b         0          0  new, the target cannot hold its name
+          受信箱/a.b  受信箱/a=2Eb         0          0  new, the target cannot hold its name
           left out: "Calendar" (a rule of the job)
           ! is this the right mailbox?
         "#);
@@ -304,6 +308,7 @@ mod tests {
             source: source.into(),
             target: source.into(),
             because: Because::Same,
+            if_refused: None,
             create,
             messages: 12_345,
             to_copy,

@@ -62,6 +62,8 @@ pub struct FolderCheck {
     pub target: String,
     /// Why it goes there.
     pub because: crate::plan::Because,
+    /// Where it goes if the target refuses that name, as servers do with such names.
+    pub if_refused: Option<String>,
     /// It has to be made.
     pub create: bool,
     /// Messages at the source.
@@ -94,6 +96,8 @@ pub struct FolderForecast {
     pub target: String,
     /// Why it goes there.
     pub because: crate::plan::Because,
+    /// Where it goes if the target refuses that name, as servers do with such names.
+    pub if_refused: Option<String>,
     /// It has to be made.
     pub create: bool,
     /// Messages at the source.
@@ -192,6 +196,7 @@ async fn see(context: &Context, account: &Account, config: &config::Account) -> 
             source: pair.source.path.to_string(),
             target: pair.target.to_string(),
             because: pair.because,
+            if_refused: pair.if_refused().map(ToString::to_string),
             create: pair.existing.is_none(),
             messages,
             target_messages,
@@ -305,6 +310,7 @@ fn forecast(pair: &crate::plan::FolderPair, look: &FolderLook) -> FolderForecast
         source: pair.source.path.to_string(),
         target: pair.target.to_string(),
         because: pair.because,
+        if_refused: pair.if_refused().map(ToString::to_string),
         create: pair.existing.is_none(),
         messages: look.messages,
         to_copy: look.to_copy,

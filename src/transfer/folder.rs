@@ -5,13 +5,14 @@ use super::account::{Account, Survey};
 use super::copy::{self, Copied, Dress, Task};
 use super::event::Event;
 use super::pool::{Lease, delay};
-use super::{prove, reconcile};
+use super::{names, prove, reconcile};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, LossKind, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{FlagChange, ImapError, Opened, Source, Target};
 use crate::mail::{Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
-use crate::plan::{FolderPair, FolderPlan, Order, Sorter};
+use crate::plan::{Because, FolderPair, FolderPlan, Order, Sorter};
+use crate::provider::refuses_name;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -75,19 +76,48 @@ struct Memory {
     fruitless: u32,
     /// The target's folder was not there before this run.
     created: bool,
+    /// Both folders have been opened and listed.
+    opened: bool,
+    /// The target refused the folder for its name.
+    name_refused: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
     strikes: BTreeMap<Uid, (u32, Side)>,
 }
 
-/// Runs passes until one ends.
+/// How a pass, or all of them, ended.
+enum Passed {
+    Done(FolderEnd),
+    /// What was acknowledged and not placed is looked for by another pass, which has nothing else to do.
+    Again,
+    /// The target does not take the folder's name, and there is another to try.
+    NameRefused(Failure),
+}
+
+/// Brings a folder to its end, under another name where the target refuses its own.
 pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderEnd, Failure> {
-    let target_name = match &pair.existing {
-        Some(folder) => folder.name.clone(),
-        None => survey.target_namespace.wire_name(&pair.target),
-    };
+    let mut pair = pair.clone();
+    loop {
+        match passes(account, survey, &pair).await? {
+            Passed::Done(end) => return Ok(end),
+            Passed::Again => {}
+            Passed::NameRefused(failure) => {
+                pair.target = pair.otherwise.remove(0);
+                (pair.because, pair.existing) = (Because::Refused, None);
+                survey.moved(&pair);
+                let (account_name, folder) = (account.name.clone(), pair.source.path.to_string());
+                let (target, failure) = (pair.target.to_string(), failure.clone());
+                account.events.send(Event::FolderRenamed { account: account_name, folder, target, failure }).await;
+            }
+        }
+    }
+}
+
+/// Runs passes until one ends.
+async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<Passed, Failure> {
+    let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     if let Some(end) = unchanged(account, survey, pair, &row).await? {
-        return Ok(end);
+        return Ok(Passed::Done(end));
     }
     let mut memory = Memory::default();
     let mut backoff = Backoff::default();
@@ -97,11 +127,10 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
             return Err(Failure::new(None, Kind::Stopped, "go on: asked to stop"));
         }
         let mut pass =
-            Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
+            Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
         let failure = match pass.run().await {
-            Ok(Some(end)) => return Ok(end),
-            // What was acknowledged and not placed is looked for by another pass, which has nothing else to do.
-            Ok(None) => continue,
+            Ok(Passed::Again) => continue,
+            Ok(end) => return Ok(end),
             Err(failure) => failure,
         };
         if pass.advanced {
@@ -113,6 +142,9 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
         }
         match failure.remedy() {
             _ if account.stop.is_cancelled() => return Err(failure),
+            // Some servers lose sight of a folder for a moment: it was open a while ago.
+            Remedy::Skip
+                if failure.side == Some(Side::Target) && memory.opened && memory.fruitless <= FRUITLESS_MAX => {}
             Remedy::Ask | Remedy::Skip => return Err(failure),
             // It was not one message that was refused: tried a few times, then it is the folder.
             Remedy::Again if memory.fruitless > FRUITLESS_MAX => {
@@ -192,6 +224,7 @@ async fn unchanged(
 
 struct Pass<'a> {
     account: &'a Account,
+    survey: &'a Survey,
     pair: &'a FolderPair,
     target_name: &'a WireName,
     row: &'a FolderRow,
@@ -252,14 +285,15 @@ pub(super) async fn list<E: crate::imap::End>(
 }
 
 impl Pass<'_> {
-    /// Goes over the folder once. None: a further pass is needed to find what a target without UIDPLUS took.
-    async fn run(&mut self) -> Result<Option<FolderEnd>, Failure> {
+    /// Goes over the folder once.
+    async fn run(&mut self) -> Result<Passed, Failure> {
         let mut both = match self.open().await {
             Err(failure) if failure.kind == Kind::FolderRefused && failure.side == Some(Side::Target) => {
-                return self.refuse_all(failure).await;
+                return self.refused(failure).await;
             }
             other => other?,
         };
+        self.memory.opened = true;
         let mut plan = self.sort(&both).await?;
         let reconciled = reconcile::reconcile(self.account, self.row.id, self.target_name, &mut both, &plan).await?;
         self.advanced |= reconciled.found > 0;
@@ -288,7 +322,7 @@ impl Pass<'_> {
         }
         if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {
             self.account.target.keep(target);
-            return Ok(None);
+            return Ok(Passed::Again);
         }
         self.change_flags(&task, &plan, &mut target).await?;
         // What was listed before flags were changed says nothing of them.
@@ -296,7 +330,7 @@ impl Pass<'_> {
         let (mut end, target_state) = prove::prove(&task, target, from, &both.target_listing).await?;
         end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
         self.remember(source_state, target_state, &end).await?;
-        Ok(Some(end))
+        Ok(Passed::Done(end))
     }
 
     /// Opens and lists the source, then the target, which is made where it is missing.
@@ -336,23 +370,38 @@ impl Pass<'_> {
     }
 
     async fn open_target(&mut self, target: &mut Lease<Target>) -> Result<Opened, Failure> {
-        let existing = self.pair.existing.as_ref().filter(|folder| folder.selectable);
-        if existing.is_none() {
-            match target.session.examine(self.target_name).await {
-                Ok(opened) => {
-                    self.subscribe(target).await?;
-                    return Ok(opened);
-                }
-                Err(error) if error.is_refusal() => {}
-                Err(error) => return Err(on_target(error)),
+        if let Some(existing) = self.pair.existing.as_ref().filter(|folder| folder.selectable) {
+            if !existing.subscribed {
+                self.subscribe(target).await?;
             }
-            target.session.create(self.target_name, self.pair.role).await.map_err(on_target)?;
-            self.memory.created = true;
+            return target.session.examine(self.target_name).await.map_err(on_target);
         }
-        if existing.is_none_or(|folder| !folder.subscribed) {
-            self.subscribe(target).await?;
+        let opened = match target.session.examine(self.target_name).await {
+            Ok(opened) => opened,
+            Err(error) if error.is_refusal() => {
+                let created = target.session.create(self.target_name, self.pair.role).await;
+                created.map_err(|error| self.name_refused(error))?;
+                self.memory.created = true;
+                target.session.examine(self.target_name).await.map_err(|error| self.name_refused(error))?
+            }
+            Err(error) => return Err(on_target(error)),
+        };
+        let (path, validity) = (&self.pair.target, opened.state.uid_validity);
+        let others = self.survey.places();
+        if names::is_anothers(&mut target.session, self.target_name, path, validity, &others).await? {
+            self.memory.name_refused = true;
+            let text =
+                format!("make folder \"{path}\": the target takes it for one that another source folder goes to");
+            return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
         }
-        target.session.examine(self.target_name).await.map_err(on_target)
+        self.subscribe(target).await?;
+        Ok(opened)
+    }
+
+    fn name_refused(&mut self, error: ImapError) -> Failure {
+        let by_name = |refusal: &crate::imap::Refusal| refuses_name(&refusal.words);
+        self.memory.name_refused = matches!(&error, ImapError::Refused { refusal, .. } if by_name(refusal));
+        on_target(error)
     }
 
     async fn subscribe(&self, target: &mut Lease<Target>) -> Result<(), Failure> {
@@ -365,9 +414,9 @@ impl Pass<'_> {
         }
     }
 
-    /// The target will not have the folder: each of its messages is listed with the target's words. Not where something of
-    /// it has been there before: then the refusal is of today, and a later run goes on.
-    async fn refuse_all(&self, failure: Failure) -> Result<Option<FolderEnd>, Failure> {
+    /// The target will not have the folder: under another name, if that is why; else each of its messages is listed with the
+    /// target's words. Not where something of it has been there before: then the refusal is of today, and a later run goes on.
+    async fn refused(&self, failure: Failure) -> Result<Passed, Failure> {
         let account = self.account;
         let mut source = account.source.take().await?;
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
@@ -376,7 +425,13 @@ impl Pass<'_> {
         let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
         let known = account.ledger.records(self.row.id, source_validity, Uid::FIRST, WINDOW).await?;
         let been_there = known.iter().any(|record| record.target.is_some() || record.stage == Stage::Intended);
-        if self.pair.existing.is_some() || been_there || listing.is_empty() {
+        if self.pair.existing.is_some() || been_there {
+            return Err(failure);
+        }
+        if self.memory.name_refused && !self.pair.otherwise.is_empty() {
+            return Ok(Passed::NameRefused(failure));
+        }
+        if listing.is_empty() {
             return Err(failure);
         }
         let path = self.pair.source.path.to_string();
@@ -400,7 +455,7 @@ impl Pass<'_> {
         let (account, folder) = (account.name.clone(), path);
         self.account.events.send(Event::FolderFailed { account, folder, failure }).await;
         let fates = BTreeMap::from([(Fate::Refused, listing.len() as u64)]);
-        Ok(Some(FolderEnd { fates, ..FolderEnd::default() }))
+        Ok(Passed::Done(FolderEnd { fates, ..FolderEnd::default() }))
     }
 
     async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {
@@ -629,13 +684,11 @@ pub(super) struct FolderLook {
 
 /// Looks at both sides of a folder and plans, and does nothing.
 pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderLook, Failure> {
-    let target_name = match &pair.existing {
-        Some(folder) => folder.name.clone(),
-        None => survey.target_namespace.wire_name(&pair.target),
-    };
+    let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     let mut memory = Memory::default();
-    let pass = Pass { account, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
+    let pass =
+        Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
     let (source, source_state, source_validity, source_listing) = pass.open_source().await?;
     let mut target = account.target.take().await?;
     let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {

@@ -9,6 +9,7 @@ mod check;
 mod copy;
 mod event;
 mod folder;
+mod names;
 mod pool;
 mod prove;
 mod reconcile;
