@@ -307,6 +307,7 @@ impl<'a> Places<'a> {
             return Wish { before: true, ..natural };
         }
         let because = match natural.otherwise(self.shape).contains(place) {
+            true if original(place, self.shape).is_none() => Because::Shortened,
             true => Because::Refused,
             false if place == path => Because::Same,
             false => Because::Before,

@@ -187,9 +187,7 @@ fn must(chars: &[char], at: usize, shape: TargetShape, separator: char, care: Ca
     match care {
         Care::Known => known,
         Care::Doubtful => known || untidy(chars, at) || hidden(c) || c.is_ascii_punctuation() && !HARMLESS.contains(c),
-        Care::Everything => {
-            at == 0 || known || untidy(chars, at) || !(c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_'))
-        }
+        Care::Everything => at == 0 || known || !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')),
     }
 }
 

@@ -337,7 +337,15 @@ impl Pass<'_> {
     async fn open(&mut self) -> Result<Both, Failure> {
         let (source, source_state, source_validity, source_listing) = self.open_source().await?;
         let mut target = self.account.target.take().await?;
-        let target_opened = self.open_target(&mut target).await?;
+        let target_opened = match self.open_target(&mut target).await {
+            Err(failure) if failure.kind == Kind::FolderRefused && target.session.is_usable() => {
+                // Many names may be refused: that is no reason to sign in for each.
+                self.account.source.keep(source);
+                self.account.target.keep(target);
+                return Err(failure);
+            }
+            other => other?,
+        };
         if target_opened.state.uid_validity.is_none() {
             let text = format!("open folder \"{}\": the target gives it no lasting UIDs", self.pair.target);
             return Err(Failure::new(Side::Target, Kind::FolderRefused, text));

@@ -141,6 +141,7 @@ impl Session {
             self.wire.put("* OK [CLOSED] Previous mailbox closed.");
         }
         self.check_name(account, &name)?;
+        self.check_refused(if read_only { "EXAMINE" } else { "SELECT" }, &name)?;
         let layout = account.layout().clone();
         let lines_and_selected = account.write(|folders| -> Result<_, StoreError> {
             let folder = folders.selectable_mut(&layout, &name)?;
