@@ -68,14 +68,6 @@ pub struct FolderPair {
     pub doubted: bool,
 }
 
-impl FolderPair {
-    /// Gives where its mail goes if the target refuses the name, for one that servers are known to refuse.
-    #[must_use]
-    pub fn if_refused(&self) -> Option<&FolderPath> {
-        self.otherwise.first().filter(|_| self.doubted)
-    }
-}
-
 /// Why a source folder is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -309,8 +301,13 @@ impl<'a> Places<'a> {
         let because = match natural.otherwise(self.shape).contains(place) {
             true if original(place, self.shape).is_none() => Because::Shortened,
             true => Because::Refused,
-            false if place == path => Because::Same,
-            false => Because::Before,
+            false => {
+                // What else to try is told by the name it has there.
+                let because = if place == path { Because::Same } else { Because::Before };
+                let named = original(place, self.shape).unwrap_or_else(|| place.clone());
+                let tail = named.parts().to_vec();
+                return Wish { place: Vec::new(), tail, path: place.clone(), because, before: true };
+            }
         };
         Wish { path: place.clone(), because, before: true, ..natural }
     }

@@ -60,9 +60,12 @@ impl Family {
             // `trash` beside `Trash` is "Mailbox already exists", "Files" is reserved: imapsync FAQ.Office365. A space at the
             // end ends the session of Exchange 2007: imapsync FAQ.Exchange.
             Self::Exchange => NameRules { tidy_spaces: true, reserved: &["files"], case: Fold::Always, ..STANDARD },
-            // 2.3, measured: "Begins with ~" and a part of more than 255 bytes are refused. 2.4 can normalise names
-            // (mailbox_list_normalize_names_to_nfc).
-            Self::Dovecot => NameRules { refused_first: "~", part_max: 255, case: Fold::Never, ..STANDARD },
+            // 2.3.19, measured: a name that begins with `~` and a part of more than 255 bytes are refused; case and form
+            // count. 2.4 can normalise (mailbox_list_normalize_names_to_nfc): seen when the second folder is created.
+            Self::Dovecot => {
+                NameRules { refused_first: "~", part_max: 255, case: Fold::Never, form: Fold::Never, ..STANDARD }
+            }
+            // 3.6, measured: `Case` and `case` are two.
             Self::Cyrus => NameRules { case: Fold::Never, ..STANDARD },
             // Names are names of directories, as they came.
             Self::Courier => NameRules { case: Fold::Never, form: Fold::Never, ..STANDARD },

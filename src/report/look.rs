@@ -60,13 +60,13 @@ fn folders(folders: &[FolderCheck]) -> Table {
             clean(&folder.target),
             count(folder.messages),
             count(folder.target_messages),
-            note(folder.create, because(folder.because), folder.if_refused.as_deref()),
+            note(folder.create, because(folder.because), folder.if_refused.first().filter(|_| folder.doubted)),
         ]);
     }
     table
 }
 
-fn note(create: bool, why: &str, if_refused: Option<&str>) -> String {
+fn note(create: bool, why: &str, if_refused: Option<&String>) -> String {
     let new = if create { "new" } else { "" };
     let otherwise = if_refused.map(|path| format!("{} if that is refused", quoted(path))).unwrap_or_default();
     [new, why, &otherwise].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
@@ -114,7 +114,7 @@ fn forecasts(folders: &[FolderForecast]) -> Table {
             unless_none(folder.matched),
             unless_none(folder.removed),
             unless_none(folder.flags),
-            note(folder.create, because(folder.because), folder.if_refused.as_deref()),
+            note(folder.create, because(folder.because), folder.if_refused.first().filter(|_| folder.doubted)),
         ]);
     }
     table
@@ -240,12 +240,12 @@ mod tests {
         let target =
             SideCheck { folders: 2, messages: 3, append_limit: Some(36_700_160), uidplus: true, literal_plus: true };
         let source = SideCheck { folders: 2, messages: 12_385, ..SideCheck::default() };
-        let if_refused = |source: &str| (source == "a;b").then(|| "a=3Bb".to_owned());
         let folder = |source: &str, target: &str, because, create, messages| FolderCheck {
             source: source.into(),
             target: target.into(),
             because,
-            if_refused: if_refused(source),
+            if_refused: vec!["a=3Bb".to_owned()],
+            doubted: source == "a;b",
             create,
             messages,
             target_messages: if create { 0 } else { 3 },
@@ -267,10 +267,11 @@ mod tests {
         ✓ info: ready
           source: 2 folders, 12,385 messages
           target: 2 folders, 3 messages, takes messages up to 35.0 MiB, offers UIDPLUS, LITERAL+
-          SOURCE      TARGET       MESSAGES  ON TARGET  NOTE
-          INBOX       INBOX          12,345          3
-          Gesendet    Sent Items         40          0  new, by its role
+          SOURCE      TARGET        MESSAGES  ON TARGET  NOTE
+          INBOX       INBOX           12,345          3
+          Gesendet    Sent Items          40          0  new, by its role
           受信箱/a.b  受信箱/a=2Eb         0          0  new, the target cannot hold its name
+          a;b         a;b                  0          0  new, "a=3Bb" if that is refused
           left out: "Calendar" (a rule of the job)
           ! is this the right mailbox?
         "#);
@@ -308,7 +309,8 @@ mod tests {
             source: source.into(),
             target: source.into(),
             because: Because::Same,
-            if_refused: None,
+            if_refused: Vec::new(),
+            doubted: false,
             create,
             messages: 12_345,
             to_copy,

@@ -54,7 +54,11 @@ pub(super) async fn learn(
             continue;
         }
         let known = if difference == Difference::Case { rules.case } else { rules.form };
-        let found = if known == Fold::Unknown { ask(session, namespace, target, difference).await? } else { known };
+        // What it does counts for more than what its family is known for.
+        let found = match ask(session, namespace, target, difference).await? {
+            Fold::Unknown => known,
+            found => found,
+        };
         if has_siblings(&all, |path| difference.folded(path)) {
             told.extend(sentence(difference, found).map(str::to_owned));
         }

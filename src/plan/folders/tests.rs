@@ -139,16 +139,25 @@ fn a_name_that_servers_refuse_has_others_to_fall_back_on_that_lead_back() {
         .map(|pair| {
             assert!(pair.otherwise.iter().all(|path| original(path, SLASH).as_ref() == Some(&pair.source.path)));
             let others: Vec<String> = pair.otherwise.iter().map(ToString::to_string).collect();
-            format!("{} {} {:?}", pair.target, others.join(" "), pair.if_refused().map(ToString::to_string))
+            format!("{} {} {:?}", pair.target, others.join(" "), pair.doubted)
         })
         .collect();
-    assert_eq!(pairs, ["R&D =52=26D None", "a;b a=3Bb =61=3Bb Some(\"a=3Bb\")", "cur =63ur None"]);
+    assert_eq!(pairs, ["R&D =52=26D false", "a;b a=3Bb =61=3Bb true", "cur =63ur false"]);
     // What was taken once is kept, and the map says why.
     let before = BTreeMap::from([(source[0].name.clone(), FolderPath::new(vec!["a=3Bb".into()]))]);
     let again = folders(&source, &[folder("a=3Bb", None)], SLASH, &FolderRules::default(), &before);
     let pair = again.pairs.iter().find(|pair| pair.source.name == source[0].name).unwrap();
     assert_eq!((pair.target.to_string(), pair.because), ("a=3Bb".into(), Because::Refused));
     assert!(pair.otherwise.is_empty() && again.warnings[0].contains("refused"), "{again:?}");
+}
+
+#[test]
+fn what_stepped_aside_before_has_a_fall_back_of_its_own() {
+    let source = [folder("CASE", None), folder("Case", None)];
+    let before = BTreeMap::from([(source[1].name.clone(), FolderPath::new(vec!["Case (2)".into()]))]);
+    let map = folders(&source, &[], folding(Fold::Unknown, Fold::Never), &FolderRules::default(), &before);
+    let others: Vec<String> = map.pairs[1].otherwise.iter().map(ToString::to_string).collect();
+    assert_eq!(others, ["=43ase=20=282=29"]);
 }
 
 #[test]

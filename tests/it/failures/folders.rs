@@ -190,7 +190,8 @@ async fn f52_spaces_that_the_target_refuses_are_escaped_and_told() {
         .refusing("CREATE", "Trailing ", "NO [CANNOT] Folder contains excess whitespace");
     let moved = Move::new(plain(), target).await.fill(&names);
     let plan = moved.plan().await;
-    let doubted: Vec<_> = plan.folders.iter().filter_map(|folder| folder.if_refused.as_deref()).collect();
+    let doubted = plan.folders.iter().filter(|folder| folder.doubted);
+    let doubted: Vec<&str> = doubted.map(|folder| folder.if_refused[0].as_str()).collect();
     assert_eq!(doubted, ["=20leading", "Trailing=20", "two =20spaces"]);
     assert_eq!(moved.complete().await, expected);
     let plan = moved.plan().await;
