@@ -5,9 +5,9 @@
 
 use super::FolderRules;
 use super::glob::matches;
-use super::names::{Care, fit, folded, key, original};
+use super::names::{Care, doubtful_key, fit, folded, key, original};
 use crate::mail::{Folder, FolderPath, Role, WireName};
-use crate::provider::{Fold, NameRules};
+use crate::provider::NameRules;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,8 +61,8 @@ pub struct FolderPair {
     pub role: Option<Role>,
     /// Why it goes there.
     pub because: Because,
-    /// To be tried, one after the other, where the target refuses a name; each leads back by [`original`], and none is
-    /// another folder's. Empty where the folder is there.
+    /// To be tried, one after the other, where the target refuses a name or takes it for another folder's; none is another
+    /// folder's. All but `Name (2)` lead back by [`original`]. Empty where the folder is there.
     pub otherwise: Vec<FolderPath>,
     /// Servers are known to refuse such names: the first of `otherwise` may become its place.
     pub doubted: bool,
@@ -115,9 +115,10 @@ pub fn folders(
     let mut wishes: Vec<(usize, Wish)> = taken.iter().map(|folder| places.wish(folder)).enumerate().collect();
     wishes.sort_by_key(|(at, wish)| (wish.rank(), *at));
     let mut used = Used::default();
-    let mut pairs: Vec<(usize, FolderPair)> = Vec::new();
+    let mut pairs: Vec<(usize, Wish, FolderPair)> = Vec::new();
     for (at, mut wish) in wishes {
-        if used.stands_against(&wish, shape) {
+        // A rule may merge.
+        if wish.because != Because::Rule && used.keys.contains(&key(&wish.path, shape)) {
             wish = places.aside(&wish, &used);
         }
         used.insert(&wish.path, shape);
@@ -128,16 +129,49 @@ pub fn folders(
         let otherwise = if existing.is_some() || wish.path.is_inbox() { Vec::new() } else { wish.otherwise(shape) };
         let doubted = otherwise.first().is_some_and(|first| *first == wish.fitted(shape, Care::Doubtful));
         let source = taken[at].clone();
-        pairs.push((at, FolderPair { source, target, existing: existing.cloned(), role, because, otherwise, doubted }));
+        let pair = FolderPair { source, target, existing: existing.cloned(), role, because, otherwise, doubted };
+        pairs.push((at, wish, pair));
     }
-    for (_, pair) in &mut pairs {
-        pair.otherwise.retain(|path| used.take(path, shape));
+    let siblings = Siblings::among(pairs.iter().map(|(.., pair)| &pair.target), shape);
+    for (_, wish, pair) in pairs.iter_mut().filter(|(.., pair)| !pair.otherwise.is_empty()) {
+        if siblings.any_of(&pair.target) && pair.because != Because::Rule {
+            let aside = places.aside(wish, &used).path;
+            let doubtful = siblings.doubtful_of(&pair.target, shape);
+            pair.doubted |= doubtful;
+            pair.otherwise.insert(if doubtful { 0 } else { pair.otherwise.len() }, aside);
+        }
+        pair.otherwise.retain(|path| used.take(path));
         pair.doubted &= !pair.otherwise.is_empty();
     }
-    pairs.sort_by_key(|(at, _)| *at);
-    map.pairs = pairs.into_iter().map(|(_, pair)| pair).collect();
-    warn(&mut map, shape);
+    pairs.sort_by_key(|(at, ..)| *at);
+    map.pairs = pairs.into_iter().map(|(.., pair)| pair).collect();
+    warn(&mut map);
     map
+}
+
+/// How many go to what a target could take for one folder.
+struct Siblings {
+    folded: BTreeMap<FolderPath, u32>,
+    doubtful: BTreeMap<FolderPath, u32>,
+}
+
+impl Siblings {
+    fn among<'a>(paths: impl Iterator<Item = &'a FolderPath>, shape: TargetShape) -> Self {
+        let mut siblings = Self { folded: BTreeMap::new(), doubtful: BTreeMap::new() };
+        for path in paths {
+            *siblings.folded.entry(folded(path, true, true)).or_default() += 1;
+            *siblings.doubtful.entry(doubtful_key(path, shape)).or_default() += 1;
+        }
+        siblings
+    }
+
+    fn any_of(&self, path: &FolderPath) -> bool {
+        self.folded.get(&folded(path, true, true)).is_some_and(|count| *count > 1)
+    }
+
+    fn doubtful_of(&self, path: &FolderPath, shape: TargetShape) -> bool {
+        self.doubtful.get(&doubtful_key(path, shape)).is_some_and(|count| *count > 1)
+    }
 }
 
 /// Where a folder would go if it were alone.
@@ -204,34 +238,24 @@ impl Wish {
     }
 }
 
-/// The target's folders that source folders go to.
+/// The target's folders that source folders go to, or may go to.
 #[derive(Default)]
 struct Used {
-    paths: BTreeSet<FolderPath>,
-    /// As the target takes, or may take, them.
+    /// As the target is known to take them.
     keys: BTreeSet<FolderPath>,
+    /// As any target takes them.
+    folded: BTreeSet<FolderPath>,
 }
 
 impl Used {
     fn insert(&mut self, path: &FolderPath, shape: TargetShape) {
-        self.paths.insert(path.clone());
         self.keys.insert(key(path, shape));
+        self.folded.insert(folded(path, true, true));
     }
 
-    /// Takes a path unless somebody has it.
-    fn take(&mut self, path: &FolderPath, shape: TargetShape) -> bool {
-        self.paths.insert(path.clone());
-        self.keys.insert(key(path, shape))
-    }
-
-    fn stands_against(&self, wish: &Wish, shape: TargetShape) -> bool {
-        match wish.because {
-            // A rule may merge.
-            Because::Rule => false,
-            // It lies there already: if the target took two for one, the earlier run would have seen it.
-            _ if wish.before => self.paths.contains(&wish.path),
-            _ => self.keys.contains(&key(&wish.path, shape)),
-        }
+    /// Takes a path; false where somebody has what any target could take for the same.
+    fn take(&mut self, path: &FolderPath) -> bool {
+        self.folded.insert(folded(path, true, true))
     }
 }
 
@@ -256,7 +280,7 @@ struct Places<'a> {
     rules: &'a FolderRules,
     before: &'a BTreeMap<WireName, FolderPath>,
     shape: TargetShape,
-    /// Every path the source has, as the target would take it: nobody who steps aside may take one of them.
+    /// Every path the source has, as any target would take it: nobody who steps aside may take one of them.
     wanted: BTreeSet<FolderPath>,
 }
 
@@ -281,7 +305,7 @@ impl<'a> Places<'a> {
         }
         roles.sort_by_key(|(path, _)| std::cmp::Reverse(path.parts().len()));
         let mut places = Self { target, target_roles, roles, rules, before, shape, wanted: BTreeSet::new() };
-        places.wanted = taken.iter().map(|folder| key(&places.wish(folder).path, shape)).collect();
+        places.wanted = taken.iter().map(|folder| folded(&places.wish(folder).path, true, true)).collect();
         places
     }
 
@@ -356,12 +380,11 @@ impl<'a> Places<'a> {
 
     /// Gives the target's folder of this path, or the one that it is known to take for the same.
     fn existing(&self, path: &FolderPath) -> Option<&'a Folder> {
-        let (case, form) = (self.shape.names.case == Fold::Always, self.shape.names.form == Fold::Always);
         let alike = || {
-            let wanted = folded(path, case, form);
-            self.target.iter().find(|folder| folded(&folder.path, case, form) == wanted)
+            let wanted = key(path, self.shape);
+            self.target.iter().find(|folder| key(&folder.path, self.shape) == wanted)
         };
-        self.listed(path).or_else(|| if case || form { alike() } else { None })
+        self.listed(path).or_else(alike)
     }
 
     /// Finds a free name beside one that is taken: `Name (2)`.
@@ -376,8 +399,8 @@ impl<'a> Places<'a> {
                 last.push_str(&format!(" ({number})"));
             }
             let free = Wish { because: Because::Collision, ..Wish::new(&place, &tail, self.shape, Because::Collision) };
-            let as_taken = key(&free.path, self.shape);
-            if !used.keys.contains(&as_taken) && !self.wanted.contains(&as_taken) {
+            let as_taken = folded(&free.path, true, true);
+            if !used.folded.contains(&as_taken) && !self.wanted.contains(&as_taken) {
                 return free;
             }
             number += 1;
@@ -389,14 +412,10 @@ fn below(place: &FolderPath, path: &FolderPath, depth: usize) -> FolderPath {
     FolderPath::new([place.parts(), &path.parts()[depth..]].concat())
 }
 
-fn warn(map: &mut FolderMap, shape: TargetShape) {
-    let unsure = shape.names.case != Fold::Always && shape.names.form != Fold::Always;
+fn warn(map: &mut FolderMap) {
     for pair in &map.pairs {
         let (from, to) = (&pair.source.path, &pair.target);
         let why = match pair.because {
-            Because::Collision if unsure => {
-                "another folder has its place, or a name that the target may take for the same"
-            }
             Because::Collision => "another folder has its place, or a name that the target takes for the same",
             Because::Escaped => "the target cannot hold its name as it is",
             Because::Shortened => "the target has no room for its name; the state keeps which is which",

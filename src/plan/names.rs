@@ -219,8 +219,13 @@ fn wire_length(part: &str) -> usize {
     length + shift(units)
 }
 
-/// Gives what two paths share that the target takes, or may take, for one folder.
+/// Gives what two paths share that the target is known to take for one folder.
 pub(super) fn key(path: &FolderPath, shape: TargetShape) -> FolderPath {
+    folded(path, shape.names.case == Fold::Always, shape.names.form == Fold::Always)
+}
+
+/// Gives what two paths share that the target may take for one folder, as far as is known.
+pub(super) fn doubtful_key(path: &FolderPath, shape: TargetShape) -> FolderPath {
     folded(path, shape.names.case != Fold::Never, shape.names.form != Fold::Never)
 }
 

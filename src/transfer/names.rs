@@ -78,10 +78,10 @@ fn sentence(difference: Difference, found: Fold) -> Option<&'static str> {
             Some("the target takes folder names that differ in Unicode's normal form only for one")
         }
         (Difference::Case, Fold::Unknown) => {
-            Some("the target may take folder names that differ in case only for one: they are kept apart")
+            Some("the target may take folder names that differ in case only for one: then one gets another")
         }
         (Difference::Form, Fold::Unknown) => Some(
-            "the target may take folder names that differ in Unicode's normal form only for one: they are kept apart",
+            "the target may take folder names that differ in Unicode's normal form only for one: then one gets another",
         ),
     }
 }
