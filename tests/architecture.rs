@@ -444,6 +444,7 @@ fn session_methods(files: &[(String, String)]) -> Vec<(String, String)> {
 #[test]
 fn a_session_can_do_to_both_ends_what_changes_nothing_and_the_rest_has_its_proof() {
     const BOTH: &[&str] = &[
+        "append_limit",
         "capabilities",
         "examine",
         "family",
@@ -459,6 +460,7 @@ fn a_session_can_do_to_both_ends_what_changes_nothing_and_the_rest_has_its_proof
         "open",
         "recipients",
         "status",
+        "subjects",
     ];
     let files = read(&["src/imap"]);
     let methods = session_methods(&files);

@@ -7,6 +7,7 @@ use mailhaul::failure::harmless;
 use mailhaul::imap::Namespace;
 use mailhaul::mail::{Folder, FolderPath, Role, WireName};
 use mailhaul::plan::{self, Because, FolderRules, TargetShape};
+use mailhaul::provider::Family;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Tries one input.
@@ -34,7 +35,7 @@ pub(super) fn run(input: &[u8]) {
         check_name(&source_side, &folder.name);
     }
     let rules = FolderRules { shared: shape & 2 == 2, exclude: vec![pattern(&target)], ..FolderRules::default() };
-    let shape = TargetShape { separator: to, below_inbox };
+    let shape = TargetShape { separator: to, below_inbox, names: Family::Unknown.name_rules() };
     let map = plan::folders(&source, &target, shape, &rules, &BTreeMap::new());
     assert_eq!(map.pairs.len() + map.left.len(), source.len(), "every folder is mapped or left");
     let mut used = BTreeSet::new();

@@ -29,6 +29,10 @@ fn tell(job: &str, event: Event) {
                 tracing::warn!(job, account, "{}", harmless(warning.as_bytes()));
             }
         }
+        Event::FolderRenamed { account, folder, target, failure } => {
+            let (folder, target) = (harmless(folder.as_bytes()), harmless(target.as_bytes()));
+            tracing::warn!(job, account, folder, target, why = %failure, "folder goes elsewhere");
+        }
         Event::FolderPlanned { account, folder, messages, to_copy, bytes } => {
             let folder = harmless(folder.as_bytes());
             tracing::debug!(job, account, folder, messages, to_copy, bytes, "folder begins");

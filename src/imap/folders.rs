@@ -61,11 +61,18 @@ impl Namespace {
             None if below_inbox => &bytes[self.prefix.len()..],
             None => bytes,
         };
-        let mut parts: Vec<String> = match separator {
-            Some(separator) => own.split(|byte| *byte == separator).map(utf7::decode_any).collect(),
-            None => vec![utf7::decode_any(own)],
+        let split = |name: &[u8]| -> Vec<String> {
+            match separator {
+                Some(separator) => name.split(|byte| *byte == separator).map(utf7::decode_any).collect(),
+                None => vec![utf7::decode_any(name)],
+            }
         };
-        if own.len() == bytes.len() && parts[0].eq_ignore_ascii_case("INBOX") {
+        let mut parts = split(own);
+        // Below the prefix the inbox's name is a name like others: its prefix keeps it apart from the inbox.
+        if own.len() < bytes.len() && parts[0].eq_ignore_ascii_case("INBOX") {
+            parts = split(bytes);
+        }
+        if parts[0].eq_ignore_ascii_case("INBOX") {
             parts[0] = "INBOX".to_owned();
         }
         FolderPath::new(parts)
@@ -77,7 +84,8 @@ impl Namespace {
         if path.is_inbox() {
             return WireName::new(*b"INBOX");
         }
-        let mut name = self.prefix.clone();
+        let has_prefix = self.is_below_inbox() && path.parts().first().is_some_and(|part| part == "INBOX");
+        let mut name = if has_prefix { Vec::new() } else { self.prefix.clone() };
         for (at, part) in path.parts().iter().enumerate() {
             if at > 0 {
                 name.extend(self.separator);
@@ -299,14 +307,17 @@ mod tests {
         check(&courier, "INBOX", &["INBOX"]);
         check(&courier, "INBOX.Sent.2019", &["Sent", "2019"]);
         check(&courier, "Inbox.Sent", &["Sent"]);
-        check(&courier, "INBOX.INBOX", &["INBOX"]);
+        check(&courier, "INBOX.INBOX", &["INBOX", "INBOX"]);
+        check(&courier, "INBOX.inbox.x", &["INBOX", "inbox", "x"]);
+        let mail = Namespace { prefix: b"Mail/".to_vec(), separator: Some(b'/'), foreign: vec![] };
+        check(&mail, "Mail/inbox", &["Mail", "inbox"]);
         check(&Namespace::default(), "a/b.c", &["a/b.c"]);
     }
 
     #[test]
     fn a_path_gives_the_name_it_came_from() {
         let courier = Namespace { prefix: b"INBOX.".to_vec(), separator: Some(b'.'), foreign: vec![] };
-        for wire in ["INBOX", "INBOX.Sent", "INBOX.B&APw-ro.x y"] {
+        for wire in ["INBOX", "INBOX.Sent", "INBOX.B&APw-ro.x y", "INBOX.INBOX", "INBOX.inbox.x"] {
             let name = WireName::new(wire);
             assert_eq!(courier.wire_name(&courier.path(&name)), name);
         }

@@ -24,7 +24,13 @@ async fn f(session: &mut Session<End>, to: &mailhaul::mail::WireName, brake: &im
     let _ = session.select(name).await;
 }"
     Store: "async fn f(session: &mut mailhaul::imap::Session<End>, flags: &mailhaul::mail::Flags) {
-    let _ = session.store(&[], mailhaul::imap::FlagChange::Add, flags).await;
+    let _ = session.store(&[], mailhaul::imap::FlagChange::Add, flags, None).await;
+}"
+    Expunge: "async fn f(session: &mut mailhaul::imap::Session<End>) {
+    let _ = session.expunge(&[]).await;
+}"
+    CanExpunge: "fn f(session: &mailhaul::imap::Session<End>) -> bool {
+    session.can_expunge()
 }"
     Subscribe: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
     let _ = session.subscribe(name).await;

@@ -1,11 +1,13 @@
 //! The folder map: which source folder goes where.
 //!
-//! Invariants: two source folders never share a target folder unless a rule says so; the same listings and rules give the
-//! same map; a name that the target cannot hold as it is gets another, and the map says so.
+//! Invariants: two source folders never share a target folder unless a rule says so, also on a target that folds names; the
+//! same listings and rules give the same map; a name that the target cannot hold as it is gets another, and the map says so.
 
 use super::FolderRules;
 use super::glob::matches;
+use super::names::{Care, doubtful_key, fit, folded, key, original};
 use crate::mail::{Folder, FolderPath, Role, WireName};
+use crate::provider::NameRules;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +18,8 @@ pub struct TargetShape {
     pub separator: Option<u8>,
     /// Personal folders lie below the inbox's name, as with Courier: there `INBOX/x` and `x` are one.
     pub below_inbox: bool,
+    /// What its names cannot be, and which of them it takes for one.
+    pub names: NameRules,
 }
 
 /// Why a folder's path on the target is not the one it has at the source.
@@ -30,9 +34,17 @@ pub enum Because {
     Rule,
     /// It, or a folder above it, has a role that another folder has on the target.
     Role,
-    /// A part holds the target's separator, or lies where the target has no room for it.
-    Separator,
-    /// Another source folder goes there.
+    /// The target lays its folders out otherwise: all below the inbox, or none within another.
+    Layout,
+    /// The target has it in other letters, and takes both for one.
+    Folded,
+    /// It holds what the target does not: escaped, so that [`original`] leads back.
+    Escaped,
+    /// The target has no room for the whole name; the end of the short one is a digest of it.
+    Shortened,
+    /// The target refused its own name.
+    Refused,
+    /// Another source folder goes there, or to what the target takes or may take for the same.
     Collision,
 }
 
@@ -49,6 +61,11 @@ pub struct FolderPair {
     pub role: Option<Role>,
     /// Why it goes there.
     pub because: Because,
+    /// To be tried, one after the other, where the target refuses a name or takes it for another folder's; none is another
+    /// folder's. All but `Name (2)` lead back by [`original`]. Empty where the folder is there.
+    pub otherwise: Vec<FolderPath>,
+    /// Servers are known to refuse such names: the first of `otherwise` may become its place.
+    pub doubted: bool,
 }
 
 /// Why a source folder is left out.
@@ -95,38 +112,150 @@ pub fn folders(
     taken.sort_by_key(|folder| (!folder.path.is_inbox(), folder.path.clone()));
     let places = Places::new(&taken, target, shape, rules, before);
     // Who has the better right to a place comes first: a rule, a role, the same name; then those that must step aside.
-    let mut wishes: Vec<(usize, FolderPath, Because)> = Vec::new();
-    for (at, folder) in taken.iter().enumerate() {
-        let (path, because) = places.wish(folder);
-        wishes.push((at, path, because));
-    }
-    wishes.sort_by_key(|(at, _, because)| (rank(*because), *at));
-    let mut used: BTreeMap<FolderPath, usize> = BTreeMap::new();
-    let mut pairs: Vec<(usize, FolderPair)> = Vec::new();
-    for (at, wish, because) in wishes {
-        let merged_by_rule = because == Because::Rule;
-        let (path, because) = match used.contains_key(&wish) && !merged_by_rule {
-            true => (places.aside(&wish, &used), Because::Collision),
-            false => (wish, because),
-        };
-        used.entry(path.clone()).or_insert(at);
-        let existing = places.existing(&path).cloned();
+    let mut wishes: Vec<(usize, Wish)> = taken.iter().map(|folder| places.wish(folder)).enumerate().collect();
+    wishes.sort_by_key(|(at, wish)| (wish.rank(), *at));
+    let mut used = Used::default();
+    let mut pairs: Vec<(usize, Wish, FolderPair)> = Vec::new();
+    for (at, mut wish) in wishes {
+        // A rule may merge.
+        if wish.because != Because::Rule && used.keys.contains(&key(&wish.path, shape)) {
+            wish = places.aside(&wish, &used);
+        }
+        used.insert(&wish.path, shape);
+        let existing = places.existing(&wish.path);
         let role = taken[at].role.filter(|role| *role != Role::Inbox && !places.target_roles.contains_key(role));
-        pairs.push((at, FolderPair { source: taken[at].clone(), target: path, existing, role, because }));
+        let target = existing.map_or_else(|| wish.path.clone(), |folder| folder.path.clone());
+        let because = if target == wish.path { wish.because } else { Because::Folded };
+        let otherwise = if existing.is_some() || wish.path.is_inbox() { Vec::new() } else { wish.otherwise(shape) };
+        let doubted = otherwise.first().is_some_and(|first| *first == wish.fitted(shape, Care::Doubtful));
+        let source = taken[at].clone();
+        let pair = FolderPair { source, target, existing: existing.cloned(), role, because, otherwise, doubted };
+        pairs.push((at, wish, pair));
     }
-    pairs.sort_by_key(|(at, _)| *at);
-    map.pairs = pairs.into_iter().map(|(_, pair)| pair).collect();
+    let siblings = Siblings::among(pairs.iter().map(|(.., pair)| &pair.target), shape);
+    for (_, wish, pair) in pairs.iter_mut().filter(|(.., pair)| !pair.otherwise.is_empty()) {
+        if siblings.any_of(&pair.target) && pair.because != Because::Rule {
+            let aside = places.aside(wish, &used).path;
+            let doubtful = siblings.doubtful_of(&pair.target, shape);
+            pair.doubted |= doubtful;
+            pair.otherwise.insert(if doubtful { 0 } else { pair.otherwise.len() }, aside);
+        }
+        pair.otherwise.retain(|path| used.take(path));
+        pair.doubted &= !pair.otherwise.is_empty();
+    }
+    pairs.sort_by_key(|(at, ..)| *at);
+    map.pairs = pairs.into_iter().map(|(.., pair)| pair).collect();
     warn(&mut map);
     map
 }
 
-fn rank(because: Because) -> u8 {
-    match because {
-        Because::Rule => 0,
-        Because::Before => 1,
-        Because::Role => 2,
-        Because::Same => 3,
-        Because::Separator | Because::Collision => 4,
+/// How many go to what a target could take for one folder.
+struct Siblings {
+    folded: BTreeMap<FolderPath, u32>,
+    doubtful: BTreeMap<FolderPath, u32>,
+}
+
+impl Siblings {
+    fn among<'a>(paths: impl Iterator<Item = &'a FolderPath>, shape: TargetShape) -> Self {
+        let mut siblings = Self { folded: BTreeMap::new(), doubtful: BTreeMap::new() };
+        for path in paths {
+            *siblings.folded.entry(folded(path, true, true)).or_default() += 1;
+            *siblings.doubtful.entry(doubtful_key(path, shape)).or_default() += 1;
+        }
+        siblings
+    }
+
+    fn any_of(&self, path: &FolderPath) -> bool {
+        self.folded.get(&folded(path, true, true)).is_some_and(|count| *count > 1)
+    }
+
+    fn doubtful_of(&self, path: &FolderPath, shape: TargetShape) -> bool {
+        self.doubtful.get(&doubtful_key(path, shape)).is_some_and(|count| *count > 1)
+    }
+}
+
+/// Where a folder would go if it were alone.
+struct Wish {
+    /// The target's own path, under which `tail` lies; both together are what was wished for before anything was escaped.
+    place: Vec<String>,
+    tail: Vec<String>,
+    /// As the target can hold it.
+    path: FolderPath,
+    because: Because,
+    /// An earlier run put it there.
+    before: bool,
+}
+
+impl Wish {
+    fn new(place: &[String], tail: &[String], shape: TargetShape, because: Because) -> Self {
+        let fitted = fit(place, tail, shape, Care::Known);
+        let as_wished = fitted.path.parts() == [place, tail].concat();
+        let because = match because {
+            Because::Same | Because::Layout if fitted.shortened => Because::Shortened,
+            Because::Same if as_wished => Because::Same,
+            // Joined only, where nothing lies within another.
+            Because::Same | Because::Layout
+                if original(&fitted.path, shape).is_some_and(|path| path.to_string() == fitted.path.to_string()) =>
+            {
+                Because::Layout
+            }
+            Because::Same | Because::Layout => Because::Escaped,
+            other => other,
+        };
+        Self { place: place.to_vec(), tail: tail.to_vec(), path: fitted.path, because, before: false }
+    }
+
+    /// Stays as it is.
+    fn settled(path: FolderPath, because: Because) -> Self {
+        Self { place: path.parts().to_vec(), tail: Vec::new(), path, because, before: false }
+    }
+
+    fn fitted(&self, shape: TargetShape, care: Care) -> FolderPath {
+        fit(&self.place, &self.tail, shape, care).path
+    }
+
+    /// What is tried where the target refuses the name.
+    fn otherwise(&self, shape: TargetShape) -> Vec<FolderPath> {
+        let mut all = Vec::new();
+        for care in [Care::Doubtful, Care::Everything] {
+            let path = self.fitted(shape, care);
+            if path != self.path && !all.contains(&path) {
+                all.push(path);
+            }
+        }
+        all
+    }
+
+    fn rank(&self) -> u8 {
+        match self.because {
+            Because::Rule => 0,
+            _ if self.before => 1,
+            Because::Role => 2,
+            Because::Same => 3,
+            Because::Layout => 4,
+            _ => 5,
+        }
+    }
+}
+
+/// The target's folders that source folders go to, or may go to.
+#[derive(Default)]
+struct Used {
+    /// As the target is known to take them.
+    keys: BTreeSet<FolderPath>,
+    /// As any target takes them.
+    folded: BTreeSet<FolderPath>,
+}
+
+impl Used {
+    fn insert(&mut self, path: &FolderPath, shape: TargetShape) {
+        self.keys.insert(key(path, shape));
+        self.folded.insert(folded(path, true, true));
+    }
+
+    /// Takes a path; false where somebody has what any target could take for the same.
+    fn take(&mut self, path: &FolderPath) -> bool {
+        self.folded.insert(folded(path, true, true))
     }
 }
 
@@ -151,7 +280,7 @@ struct Places<'a> {
     rules: &'a FolderRules,
     before: &'a BTreeMap<WireName, FolderPath>,
     shape: TargetShape,
-    /// Every path the source has, as the target would have it: nobody who steps aside may take one of them.
+    /// Every path the source has, as any target would take it: nobody who steps aside may take one of them.
     wanted: BTreeSet<FolderPath>,
 }
 
@@ -176,72 +305,102 @@ impl<'a> Places<'a> {
         }
         roles.sort_by_key(|(path, _)| std::cmp::Reverse(path.parts().len()));
         let mut places = Self { target, target_roles, roles, rules, before, shape, wanted: BTreeSet::new() };
-        places.wanted = taken.iter().map(|folder| places.wish(folder).0).collect();
+        places.wanted = taken.iter().map(|folder| folded(&places.wish(folder).path, true, true)).collect();
         places
     }
 
-    fn wish(&self, folder: &Folder) -> (FolderPath, Because) {
+    fn wish(&self, folder: &Folder) -> Wish {
         let path = &folder.path;
         if let Some(place) = self.renamed(path) {
-            return (self.held(&place).0, Because::Rule);
+            return match place.is_inbox() || self.listed(&place).is_some() {
+                true => Wish::settled(place, Because::Rule),
+                false => self.own(&place, Because::Rule),
+            };
         }
-        if let Some(place) = self.before.get(&folder.name) {
-            return (place.clone(), if place == path { Because::Same } else { Because::Before });
+        let natural = self.natural(path);
+        let Some(place) = self.before.get(&folder.name) else { return natural };
+        if *place == natural.path {
+            return Wish { before: true, ..natural };
         }
+        let because = match natural.otherwise(self.shape).contains(place) {
+            true if original(place, self.shape).is_none() => Because::Shortened,
+            true => Because::Refused,
+            false => {
+                // What else to try is told by the name it has there.
+                let because = if place == path { Because::Same } else { Because::Before };
+                let named = original(place, self.shape).unwrap_or_else(|| place.clone());
+                let tail = named.parts().to_vec();
+                return Wish { place: Vec::new(), tail, path: place.clone(), because, before: true };
+            }
+        };
+        Wish { path: place.clone(), because, before: true, ..natural }
+    }
+
+    /// Without rules and without an earlier run.
+    fn natural(&self, path: &FolderPath) -> Wish {
         if path.is_inbox() {
-            return (path.clone(), Because::Same);
+            return Wish::settled(path.clone(), Because::Same);
         }
         let under_role = self.roles.iter().find(|(role, place)| role.contains(path) && role != place);
-        if let Some((role, place)) = under_role {
-            return (self.held(&below(place, path, role.parts().len())).0, Because::Role);
+        match under_role {
+            Some((role, place)) => {
+                Wish::new(place.parts(), &path.parts()[role.parts().len()..], self.shape, Because::Role)
+            }
+            None => self.own(path, Because::Same),
         }
-        match self.held(path) {
-            (held, false) => (held, Because::Same),
-            (held, true) => (held, Because::Separator),
+    }
+
+    fn own(&self, path: &FolderPath, because: Because) -> Wish {
+        match path.parts() {
+            [inbox, tail @ ..] if self.shape.below_inbox && inbox == "INBOX" && !tail.is_empty() => {
+                let because = if because == Because::Same { Because::Layout } else { because };
+                Wish::new(&[], tail, self.shape, because)
+            }
+            parts => Wish::new(&[], parts, self.shape, because),
         }
     }
 
     /// The longest rule wins; it moves all that lies below.
     fn renamed(&self, path: &FolderPath) -> Option<FolderPath> {
-        let parts = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+        let parts = |text: &str| {
+            let mut parts: Vec<String> = text.split('/').map(str::to_owned).collect();
+            if parts[0].eq_ignore_ascii_case("INBOX") {
+                parts[0] = "INBOX".to_owned();
+            }
+            parts
+        };
         let rules = self.rules.rename.iter().map(|(from, to)| (parts(from), parts(to)));
         let (from, to) = rules.filter(|(from, _)| path.parts().starts_with(from)).max_by_key(|(from, _)| from.len())?;
         Some(below(&FolderPath::new(to), path, from.len()))
     }
 
-    /// Gives the path as the target can hold it, and whether it is another. A character that cannot stand becomes its
-    /// full-width form (`.` becomes `．`): it reads the same and leads back.
-    fn held(&self, path: &FolderPath) -> (FolderPath, bool) {
-        let mut parts = path.parts().to_vec();
-        if self.shape.below_inbox && parts.len() > 1 && parts[0] == "INBOX" {
-            parts.remove(0);
-        }
-        match self.shape.separator.map(char::from) {
-            Some(separator) => {
-                let wide = wide(separator).to_string();
-                parts.iter_mut().for_each(|part| *part = part.replace(separator, &wide));
-            }
-            None => parts = vec![parts.join(&wide('/').to_string())],
-        }
-        let held = FolderPath::new(parts);
-        let other = held != *path;
-        (held, other)
-    }
-
-    fn existing(&self, path: &FolderPath) -> Option<&Folder> {
+    fn listed(&self, path: &FolderPath) -> Option<&'a Folder> {
         self.target.iter().find(|folder| folder.path == *path)
     }
 
+    /// Gives the target's folder of this path, or the one that it is known to take for the same.
+    fn existing(&self, path: &FolderPath) -> Option<&'a Folder> {
+        let alike = || {
+            let wanted = key(path, self.shape);
+            self.target.iter().find(|folder| key(&folder.path, self.shape) == wanted)
+        };
+        self.listed(path).or_else(alike)
+    }
+
     /// Finds a free name beside one that is taken: `Name (2)`.
-    fn aside(&self, path: &FolderPath, used: &BTreeMap<FolderPath, usize>) -> FolderPath {
+    fn aside(&self, wish: &Wish, used: &Used) -> Wish {
         let mut number = 2;
         loop {
-            let mut parts = path.parts().to_vec();
-            if let Some(last) = parts.last_mut() {
+            let (mut place, mut tail) = (wish.place.clone(), wish.tail.clone());
+            if tail.is_empty() {
+                tail.extend(place.pop());
+            }
+            if let Some(last) = tail.last_mut() {
                 last.push_str(&format!(" ({number})"));
             }
-            let free = FolderPath::new(parts);
-            if !used.contains_key(&free) && !self.wanted.contains(&free) {
+            let free = Wish { because: Because::Collision, ..Wish::new(&place, &tail, self.shape, Because::Collision) };
+            let as_taken = folded(&free.path, true, true);
+            if !used.folded.contains(&as_taken) && !self.wanted.contains(&as_taken) {
                 return free;
             }
             number += 1;
@@ -253,31 +412,18 @@ fn below(place: &FolderPath, path: &FolderPath, depth: usize) -> FolderPath {
     FolderPath::new([place.parts(), &path.parts()[depth..]].concat())
 }
 
-/// Gives the full-width form of a printable ASCII character (U+FF01 to U+FF5E).
-fn wide(c: char) -> char {
-    if c.is_ascii_graphic() { char::from_u32(c as u32 + 0xfee0).unwrap_or('_') } else { '_' }
-}
-
 fn warn(map: &mut FolderMap) {
-    let mut by_case: BTreeMap<String, &FolderPair> = BTreeMap::new();
     for pair in &map.pairs {
         let (from, to) = (&pair.source.path, &pair.target);
-        match pair.because {
-            Because::Collision => {
-                map.warnings.push(format!("\"{from}\" goes to \"{to}\": another folder has its place"))
-            }
-            Because::Separator => {
-                map.warnings.push(format!("\"{from}\" goes to \"{to}\": the target cannot hold its name as it is"));
-            }
-            _ => {}
-        }
-        if let Some(other) = by_case.insert(to.to_string().to_lowercase(), pair)
-            && other.target != *to
-        {
-            map.warnings.push(format!(
-                "\"{}\" and \"{to}\" differ in case only: a target that does not tell them apart would merge them",
-                other.target
-            ));
+        let why = match pair.because {
+            Because::Collision => "another folder has its place, or a name that the target takes for the same",
+            Because::Escaped => "the target cannot hold its name as it is",
+            Because::Shortened => "the target has no room for its name; the state keeps which is which",
+            Because::Refused => "the target refused its name",
+            _ => "",
+        };
+        if !why.is_empty() {
+            map.warnings.push(format!("\"{from}\" goes to \"{to}\": {why}"));
         }
         if matches!(pair.source.role, Some(Role::All | Role::Flagged | Role::Important)) {
             map.warnings.push(format!(
@@ -288,150 +434,4 @@ fn warn(map: &mut FolderMap) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn folder(path: &str, role: Option<Role>) -> Folder {
-        let path = FolderPath::new(path.split('|').map(str::to_owned).collect());
-        let role = if path.is_inbox() { Some(Role::Inbox) } else { role };
-        let name = WireName::new(path.to_string());
-        Folder {
-            name,
-            path,
-            separator: Some(b'/'),
-            role,
-            selectable: true,
-            subscribed: true,
-            shared: false,
-            state: None,
-        }
-    }
-
-    const SLASH: TargetShape = TargetShape { separator: Some(b'/'), below_inbox: false };
-    const COURIER: TargetShape = TargetShape { separator: Some(b'.'), below_inbox: true };
-
-    fn check(
-        source: &[(&str, Option<Role>)],
-        target: &[(&str, Option<Role>)],
-        shape: TargetShape,
-        rules: &FolderRules,
-    ) -> Vec<String> {
-        let list =
-            |all: &[(&str, Option<Role>)]| all.iter().map(|(path, role)| folder(path, *role)).collect::<Vec<_>>();
-        let map = folders(&list(source), &list(target), shape, rules, &BTreeMap::new());
-        map.pairs
-            .iter()
-            .map(|pair| {
-                format!("{} > {} {:?}", pair.source.path.parts().join("|"), pair.target.parts().join("|"), pair.because)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn the_same_path_where_nothing_stands_against_it() {
-        let rules = FolderRules::default();
-        assert_eq!(
-            check(&[("A|B", None), ("INBOX", None)], &[], SLASH, &rules),
-            ["INBOX > INBOX Same", "A|B > A|B Same"]
-        );
-    }
-
-    #[test]
-    fn roles_lead_to_the_targets_own_folder_with_all_below() {
-        let source = [("Gesendet", Some(Role::Sent)), ("Gesendet|2019", None), ("Sent Items", None)];
-        let target = [("Sent Items", Some(Role::Sent))];
-        assert_eq!(
-            check(&source, &target, SLASH, &FolderRules::default()),
-            [
-                "Gesendet > Sent Items Role",
-                "Gesendet|2019 > Sent Items|2019 Role",
-                "Sent Items > Sent Items (2) Collision"
-            ]
-        );
-    }
-
-    #[test]
-    fn what_an_earlier_run_put_somewhere_stays_there_though_roles_have_changed() {
-        let source = [folder("Gesendet", Some(Role::Sent)), folder("Sent", None)];
-        let first = folders(&source, &[], SLASH, &FolderRules::default(), &BTreeMap::new());
-        let before = first.pairs.iter().map(|pair| (pair.source.name.clone(), pair.target.clone())).collect();
-        let target = [folder("Gesendet", None), folder("Sent", Some(Role::Sent))];
-        let second = folders(&source, &target, SLASH, &FolderRules::default(), &before);
-        let places = |map: &FolderMap| map.pairs.iter().map(|pair| pair.target.to_string()).collect::<Vec<_>>();
-        assert_eq!(places(&first), places(&second));
-    }
-
-    #[test]
-    fn a_separator_within_a_name_becomes_wide_and_merges_nothing() {
-        let source = [("A.B", None), ("A．B", None), ("A|B", None)];
-        assert_eq!(
-            check(&source, &[], COURIER, &FolderRules::default()),
-            ["A|B > A|B Same", "A.B > A．B (2) Collision", "A．B > A．B Same"]
-        );
-    }
-
-    #[test]
-    fn children_of_the_inbox_step_aside_where_both_would_be_one() {
-        let source = [("INBOX", None), ("INBOX|x", None), ("x", None)];
-        assert_eq!(
-            check(&source, &[], COURIER, &FolderRules::default()),
-            ["INBOX > INBOX Same", "INBOX|x > x (2) Collision", "x > x Same"]
-        );
-    }
-
-    #[test]
-    fn rules_rename_subtrees_and_may_merge() {
-        let rename = vec![("Old".to_owned(), "Archive/Old".to_owned()), ("B".to_owned(), "A".to_owned())];
-        let rules = FolderRules { rename, ..FolderRules::default() };
-        assert_eq!(
-            check(&[("Old|x", None), ("A", None), ("B", None)], &[], SLASH, &rules),
-            ["A > A (2) Collision", "B > A Rule", "Old|x > Archive|Old|x Rule"]
-        );
-    }
-
-    #[test]
-    fn includes_excludes_and_shared_folders_are_said() {
-        let rules = FolderRules { exclude: vec!["Calendar".into()], ..FolderRules::default() };
-        let mut shared = folder("user|bob", None);
-        shared.shared = true;
-        let mut parent = folder("Parent", None);
-        parent.selectable = false;
-        let source = [folder("Calendar|x", None), shared, parent, folder("Parent|x", None)];
-        let map = folders(&source, &[], SLASH, &rules, &BTreeMap::new());
-        let left: Vec<_> = map.left.iter().map(|(path, why)| (path.to_string(), *why)).collect();
-        assert_eq!(
-            left,
-            [("Calendar/x".into(), Left::Rule), ("user/bob".into(), Left::Shared), ("Parent".into(), Left::NoMail)]
-        );
-        assert_eq!(map.pairs.len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn no_two_source_folders_share_a_target(
-            source in prop::collection::btree_set("[aA./ (2)．]{1,4}(\\|[aA./]{1,3}){0,2}", 0..12),
-            roles in prop::collection::vec(prop::option::of(0..3usize), 12),
-            below_inbox: bool,
-            separator in prop::option::of(prop::sample::select(vec![b'.', b'/'])),
-        ) {
-            const ROLES: [Role; 3] = [Role::Sent, Role::Trash, Role::Drafts];
-            let mut seen = BTreeSet::new();
-            let source: Vec<_> = source.iter().zip(roles).map(|(path, role)| {
-                let role = role.map(|at| ROLES[at]).filter(|role| seen.insert(*role));
-                folder(path, role)
-            }).collect();
-            let target = [folder("a", Some(Role::Sent)), folder("A", Some(Role::Trash))];
-            let shape = TargetShape { separator, below_inbox };
-            let map = folders(&source, &target, shape, &FolderRules::default(), &BTreeMap::new());
-            prop_assert_eq!(map.pairs.len(), source.len());
-            let places: BTreeSet<_> = map.pairs.iter().map(|pair| pair.target.clone()).collect();
-            prop_assert_eq!(places.len(), source.len());
-            if let Some(separator) = separator {
-                for pair in &map.pairs {
-                    prop_assert!(pair.target.parts().iter().all(|part| !part.contains(char::from(separator))));
-                }
-            }
-        }
-    }
-}
+mod tests;

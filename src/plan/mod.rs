@@ -11,6 +11,7 @@ mod keeping;
 mod laws;
 mod matching;
 mod messages;
+mod names;
 mod verdict;
 
 pub use audit::{Absence, Compared, Flaw, Listed, Place, Standing, Sums, compare, fate, standing};
@@ -19,6 +20,7 @@ pub use glob::matches;
 pub use keeping::{Attempt, Keeping, attempts, fitting, is_sure};
 pub use matching::{Claim, Likely, Match, Matched, Matching, Need, Offer, Questions, same_instant};
 pub use messages::{FlagChanges, FolderPlan, Merge, Rebase, Sorter, carried, is_many, merge_flags};
+pub use names::{folded, original, unescape};
 pub use verdict::{Difference, Proof, prove, unsendable};
 
 /// In what order messages are copied.

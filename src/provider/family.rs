@@ -41,8 +41,6 @@ pub struct Quirks {
     pub pipelines: bool,
     /// Users' own keywords are kept.
     pub keywords: bool,
-    /// Folder names that differ in case only are one folder.
-    pub folds_case: bool,
     /// How many messages of a folder it shows, newest first; None: all.
     pub folder_messages_max: Option<u32>,
 }
@@ -58,7 +56,6 @@ const STANDARD: Quirks = Quirks {
     deduplicates: false,
     pipelines: true,
     keywords: true,
-    folds_case: false,
     folder_messages_max: None,
 };
 
@@ -71,10 +68,7 @@ impl Family {
             Self::Gmail => Quirks { deduplicates: true, ..STANDARD },
             // Exchange 2007 to Exchange Online. MAPI store: EnableExactRFC822Size is off (Set-ImapSettings). PERMANENTFLAGS
             // without \*, another keyword is "BAD Command Argument Error. 11": MailKit exchange/*.txt, node-imap 602.
-            // `trash` beside `Trash` is "Mailbox already exists": imapsync FAQ.Office365.
-            Self::Exchange => {
-                Quirks { size_is_estimate: true, alters_bytes: true, keywords: false, folds_case: true, ..STANDARD }
-            }
+            Self::Exchange => Quirks { size_is_estimate: true, alters_bytes: true, keywords: false, ..STANDARD },
             // Yahoo: lines beyond about 1,000 bytes fail, folders end at the 10,000 newest: imapsync FAQ.Yahoo.
             Self::Yahoo => Quirks { command_line_max: 1000, folder_messages_max: Some(10_000), ..STANDARD },
             // Bridge 3, gluon: decrypts and builds anew; the date argument of APPEND goes unused; three flags survive

@@ -7,11 +7,13 @@
 //! known from, or is guessed and says so. Never: input or output, a decision about what happens next.
 
 mod family;
+mod names;
 mod preset;
 mod role;
 mod words;
 
 pub use family::{Family, Quirks, family, sign_in_hint};
+pub use names::{Fold, NameRules};
 pub use preset::{Preset, preset, preset_names};
 pub use role::role_of_name;
-pub use words::{Phase, Status, Verdict, Words, already_exists, classify, connections_max, throttled_ok};
+pub use words::{Phase, Status, Verdict, Words, already_exists, classify, connections_max, refuses_name, throttled_ok};

@@ -87,6 +87,15 @@ pub fn already_exists(text: &[u8]) -> bool {
     holds(&line, "[alreadyexists]") || holds(&line, "already exists")
 }
 
+/// Says whether a refused CREATE, or EXAMINE of what was created, can be about the name: nobody may, no more and no room are
+/// not (RFC 5530).
+#[must_use]
+pub fn refuses_name(text: &[u8]) -> bool {
+    let line = lower(text);
+    let others = ["[noperm]", "[limit]", "[overquota", "permission denied", "access denied", "quota", "too many"];
+    !others.iter().any(|words| holds(&line, words))
+}
+
 /// Reads how many connections a server allows, where a refusal says so (Dovecot's `mail_max_userip_connections=10`).
 #[must_use]
 pub fn connections_max(text: &[u8]) -> Option<u32> {

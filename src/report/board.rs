@@ -109,7 +109,8 @@ impl Board {
                     self.before.add(row.done.messages, row.done.bytes);
                 }
             }
-            Event::MessageFailed { .. }
+            Event::FolderRenamed { .. }
+            | Event::MessageFailed { .. }
             | Event::MessageChanged { .. }
             | Event::Surplus { .. }
             | Event::JobDone { .. } => {}

@@ -110,7 +110,7 @@ mod tests {
         2026-01-02T03:04:09Z info@acme.example: begins
         2026-01-02T03:04:13Z sales@acme.example: begins
         2026-01-02T03:04:17Z info@acme.example: 2 folders
-        2026-01-02T03:04:17Z info@acme.example: warning: "a.b" goes to "a．b": the target cannot hold its name as it is
+        2026-01-02T03:04:17Z info@acme.example: warning: "a.b" goes to "a=2Eb": the target cannot hold its name as it is
         2026-01-02T03:04:21Z info@acme.example: "INBOX": 1,204 of 3,000 messages to copy (114.8 MiB)
         2026-01-02T03:04:25Z sales@acme.example: waits 42s for the source: failed to connect to a:993: refused
         2026-01-02T03:04:29Z info@acme.example: 100 messages copied so far (9.5 MiB), now in "INBOX"

@@ -87,7 +87,7 @@ impl Live {
                 let line = account_done(account, *ending, failure.as_ref(), fates);
                 vec![format!("{} {line}", self.paint.mark(*ending))]
             }
-            Event::FolderFailed { .. } => self.marked(sentences(event)),
+            Event::FolderFailed { .. } | Event::FolderRenamed { .. } => self.marked(sentences(event)),
             // The first line is the number of folders.
             Event::FoldersMapped { .. } => self.marked(sentences(event).split_off(1)),
             Event::MessageFailed { account, .. } => {
@@ -140,7 +140,7 @@ mod tests {
         live.screen.bars.set_draw_target(ProgressDrawTarget::hidden());
         let kept: Vec<String> = story().iter().flat_map(|event| live.kept(event)).collect();
         insta::assert_snapshot!(kept.join("\n"), @r#"
-        ! info@acme.example: warning: "a.b" goes to "a．b": the target cannot hold its name as it is
+        ! info@acme.example: warning: "a.b" goes to "a=2Eb": the target cannot hold its name as it is
         ! info@acme.example: "INBOX" uid 17: refused by the target: NO [LIMIT] message too large ("Quarterly �[31mnumbers", 40.0 MiB)
         ! info@acme.example: "Odd��name": given up: target: failed to create it: NO not allowed
         ! info@acme.example: complete with exceptions: 2,999 copied, 12 there already, 1 refused by the target

@@ -55,15 +55,16 @@ fn folders(folders: &[FolderCheck]) -> Table {
             clean(&folder.target),
             count(folder.messages),
             count(folder.target_messages),
-            note(folder.create, because(folder.because)),
+            note(folder.create, because(folder.because), folder.if_refused.first().filter(|_| folder.doubted)),
         ]);
     }
     table
 }
 
-fn note(create: bool, why: &str) -> String {
+fn note(create: bool, why: &str, if_refused: Option<&String>) -> String {
     let new = if create { "new" } else { "" };
-    [new, why].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    let otherwise = if_refused.map(|path| format!("{} if that is refused", quoted(path))).unwrap_or_default();
+    [new, why, &otherwise].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 /// Gives what a run would do, account by account.
@@ -108,7 +109,7 @@ fn forecasts(folders: &[FolderForecast]) -> Table {
             unless_none(folder.matched),
             unless_none(folder.removed),
             unless_none(folder.flags),
-            note(folder.create, because(folder.because)),
+            note(folder.create, because(folder.because), folder.if_refused.first().filter(|_| folder.doubted)),
         ]);
     }
     table
@@ -177,6 +178,8 @@ mod tests {
             source: source.into(),
             target: target.into(),
             because,
+            if_refused: vec!["a=3Bb".to_owned()],
+            doubted: source == "a;b",
             create,
             messages,
             target_messages: if create { 0 } else { 3 },
@@ -184,7 +187,8 @@ mod tests {
         let rows = [
             folder("INBOX", "INBOX", Because::Same, false, 12_345),
             folder("Gesendet", "Sent Items", Because::Role, true, 40),
-            folder("受信箱/a.b", "受信箱/a．b", Because::Separator, true, 0),
+            folder("受信箱/a.b", "受信箱/a=2Eb", Because::Escaped, true, 0),
+            folder("a;b", "a;b", Because::Same, true, 0),
         ];
         let mut page = Page::new(Paint::plain());
         page.account("info", Ending::Complete, "ready");
@@ -197,10 +201,11 @@ mod tests {
         ✓ info: ready
           source: 2 folders, 12,385 messages
           target: 2 folders, 3 messages, takes messages up to 35.0 MiB, offers UIDPLUS, LITERAL+
-          SOURCE      TARGET       MESSAGES  ON TARGET  NOTE
-          INBOX       INBOX          12,345          3
-          Gesendet    Sent Items         40          0  new, by its role
-          受信箱/a.b  受信箱/a．b         0          0  new, the target cannot hold its name
+          SOURCE      TARGET        MESSAGES  ON TARGET  NOTE
+          INBOX       INBOX           12,345          3
+          Gesendet    Sent Items          40          0  new, by its role
+          受信箱/a.b  受信箱/a=2Eb         0          0  new, the target cannot hold its name
+          a;b         a;b                  0          0  new, "a=3Bb" if that is refused
           left out: "Calendar" (a rule of the job)
           ! is this the right mailbox?
         "#);
@@ -238,6 +243,8 @@ mod tests {
             source: source.into(),
             target: source.into(),
             because: Because::Same,
+            if_refused: Vec::new(),
+            doubted: false,
             create,
             messages: 12_345,
             to_copy,

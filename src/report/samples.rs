@@ -17,7 +17,7 @@ pub(super) fn story() -> Vec<Event> {
         Event::FoldersMapped {
             account: info(),
             folders: 2,
-            warnings: vec!["\"a.b\" goes to \"a．b\": the target cannot hold its name as it is".into()],
+            warnings: vec!["\"a.b\" goes to \"a=2Eb\": the target cannot hold its name as it is".into()],
         },
         Event::FolderPlanned { account: info(), folder: inbox(), messages: 3000, to_copy: 1204, bytes: 1204 * 100_000 },
         Event::Waiting { account: sales(), side: Side::Source, seconds: 42, why: "connect to a:993: refused".into() },

@@ -22,6 +22,10 @@ pub(super) fn sentences(event: &Event) -> Vec<String> {
             lines.extend(warnings.iter().map(|warning| format!("{account}: warning: {}", clean(warning))));
             lines
         }
+        Event::FolderRenamed { account, folder, target, failure } => {
+            let why = one_line(failure);
+            vec![format!("{}: {} goes to {}: {why}", clean(account), quoted(folder), quoted(target))]
+        }
         Event::FolderPlanned { to_copy: 0, .. } | Event::FolderDone { unchanged: true, .. } => Vec::new(),
         Event::FolderPlanned { account, folder, messages, to_copy, bytes: size } => {
             let what = format!("{} of {} to copy ({})", count(*to_copy), counted(*messages, "message"), bytes(*size));

@@ -123,7 +123,11 @@ pub(super) fn because(because: Because) -> &'static str {
         Because::Before => "where an earlier run put it",
         Because::Rule => "by a rule",
         Because::Role => "by its role",
-        Because::Separator => "the target cannot hold its name",
+        Because::Layout => "as the target lays folders out",
+        Because::Folded => "the target takes both names for one",
+        Because::Escaped => "the target cannot hold its name",
+        Because::Shortened => "its name is too long",
+        Because::Refused => "the target refused its name",
         Because::Collision => "its place is taken",
     }
 }

@@ -1,15 +1,14 @@
 //! One account: both sides opened, folders mapped, folder passes run side by side, the end written down.
 
-use super::audit;
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
-use super::{Context, Mode};
+use super::{Context, Mode, audit, names};
 use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Surplus, Totals};
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
-use crate::mail::{Evidence, Fate, Flags, Folder, FolderPath, Side};
+use crate::mail::{Evidence, Fate, Flags, Folder, FolderPath, Side, WireName};
 use crate::pace::Patience;
 use crate::plan::{self, FolderMap, FolderPair, Order, TargetShape};
 use std::collections::{BTreeMap, VecDeque};
@@ -65,6 +64,21 @@ pub(super) struct Survey {
     pub(super) target_namespace: Namespace,
     /// Where a target folder is what it was, both states are known: see [`folder::unchanged`].
     pub(super) target_folders: Vec<Folder>,
+    /// Where source folders go, by path and by name on the target: grows where a name is refused.
+    pub(super) places: Mutex<Vec<(FolderPath, WireName)>>,
+}
+
+impl Survey {
+    /// Gives where source folders go.
+    pub(super) fn places(&self) -> Vec<(FolderPath, WireName)> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that a folder goes elsewhere, for those that ask whose place is whose.
+    pub(super) fn moved(&self, pair: &FolderPair) {
+        let place = (pair.target.clone(), self.target_namespace.wire_name(&pair.target));
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+    }
 }
 
 impl Account {
@@ -141,13 +155,20 @@ impl Account {
         let on_target = |error: crate::imap::ImapError| error.failure(Side::Target);
         let target_folders = target.session.folders().await.map_err(on_target)?;
         let target_namespace = target.session.namespace().await.map_err(on_target)?;
+        let learned = names::learn(&mut target.session, &target_namespace, &source_folders, &target_folders);
+        let (name_rules, told) = learned.await?;
         self.target.keep(target);
-        let shape =
-            TargetShape { separator: target_namespace.separator, below_inbox: target_namespace.is_below_inbox() };
+        let shape = TargetShape {
+            separator: target_namespace.separator,
+            below_inbox: target_namespace.is_below_inbox(),
+            names: name_rules,
+        };
         let before = self.ledger.folders(self.id).await?;
         let before = before.into_iter().map(|folder| (folder.source, target_namespace.path(&folder.target))).collect();
-        let map = plan::folders(&source_folders, &target_folders, shape, rules, &before);
-        Ok(Survey { map, source_folders, target_namespace, target_folders })
+        let mut map = plan::folders(&source_folders, &target_folders, shape, rules, &before);
+        map.warnings.splice(0..0, told);
+        let places = names::places(&map.pairs, &target_namespace);
+        Ok(Survey { map, source_folders, target_namespace, target_folders, places: Mutex::new(places) })
     }
 }
 

@@ -62,6 +62,10 @@ pub struct FolderCheck {
     pub target: String,
     /// Why it goes there.
     pub because: crate::plan::Because,
+    /// Where it goes if the target refuses that name: the first of these that is not refused.
+    pub if_refused: Vec<String>,
+    /// Servers are known to refuse such a name.
+    pub doubted: bool,
     /// It has to be made.
     pub create: bool,
     /// Messages at the source.
@@ -94,6 +98,10 @@ pub struct FolderForecast {
     pub target: String,
     /// Why it goes there.
     pub because: crate::plan::Because,
+    /// Where it goes if the target refuses that name: the first of these that is not refused.
+    pub if_refused: Vec<String>,
+    /// Servers are known to refuse such a name.
+    pub doubted: bool,
     /// It has to be made.
     pub create: bool,
     /// Messages at the source.
@@ -192,6 +200,8 @@ async fn see(context: &Context, account: &Account, config: &config::Account) -> 
             source: pair.source.path.to_string(),
             target: pair.target.to_string(),
             because: pair.because,
+            if_refused: pair.otherwise.iter().map(ToString::to_string).collect(),
+            doubted: pair.doubted,
             create: pair.existing.is_none(),
             messages,
             target_messages,
@@ -305,6 +315,8 @@ fn forecast(pair: &crate::plan::FolderPair, look: &FolderLook) -> FolderForecast
         source: pair.source.path.to_string(),
         target: pair.target.to_string(),
         because: pair.because,
+        if_refused: pair.otherwise.iter().map(ToString::to_string).collect(),
+        doubted: pair.doubted,
         create: pair.existing.is_none(),
         messages: look.messages,
         to_copy: look.to_copy,

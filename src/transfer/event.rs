@@ -33,6 +33,17 @@ pub enum Event {
         /// For a person.
         warnings: Vec<String>,
     },
+    /// The target refused a folder's name: it gets another, there and from now on.
+    FolderRenamed {
+        /// Its account.
+        account: String,
+        /// Its path at the source.
+        folder: String,
+        /// Its path on the target.
+        target: String,
+        /// What the target said to the name before.
+        failure: Failure,
+    },
     /// It is known what is to be done in a folder.
     FolderPlanned {
         /// Its account.

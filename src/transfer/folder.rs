@@ -8,13 +8,14 @@ use super::flags::{Changed, Shown};
 use super::otherwise::Refused;
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
-use super::{failed, prove, reconcile, removed, resend, stable};
+use super::{failed, names, prove, reconcile, removed, resend, stable};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{ImapError, Opened, Source, Target};
 use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
-use crate::plan::{Attempt, FolderPair, FolderPlan, Order, Sorter};
+use crate::plan::{Attempt, Because, FolderPair, FolderPlan, Order, Sorter};
+use crate::provider::refuses_name;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -78,6 +79,10 @@ pub(super) struct Memory {
     pub(super) created: bool,
     /// Of a target without lasting UIDs: everything was tried once, what is left to do is to look.
     tried: bool,
+    /// Both folders have been opened and listed.
+    opened: bool,
+    /// The target refused the folder for its name.
+    name_refused: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
     pub(super) strikes: BTreeMap<Uid, (u32, Side)>,
     /// Refused when the connection broke over it: tried before all others, to know what they have to go without.
@@ -93,20 +98,45 @@ impl Memory {
     }
 }
 
-/// Runs passes until one ends.
+/// How a pass, or all of them, ended.
+enum Passed {
+    Done(FolderEnd),
+    /// What was acknowledged and not placed is looked for by another pass, which has nothing else to do.
+    Again,
+    /// The target does not take the folder's name, and there is another to try.
+    NameRefused(Failure),
+}
+
+/// Brings a folder to its end, under another name where the target refuses its own.
 pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderEnd, Failure> {
-    let target_name = match &pair.existing {
-        Some(folder) => folder.name.clone(),
-        None => survey.target_namespace.wire_name(&pair.target),
-    };
+    let mut pair = pair.clone();
+    loop {
+        match passes(account, survey, &pair).await? {
+            Passed::Done(end) => return Ok(end),
+            Passed::Again => {}
+            Passed::NameRefused(failure) => {
+                pair.target = pair.otherwise.remove(0);
+                (pair.because, pair.existing) = (Because::Refused, None);
+                survey.moved(&pair);
+                let (account_name, folder) = (account.name.clone(), pair.source.path.to_string());
+                let (target, failure) = (pair.target.to_string(), failure.clone());
+                account.events.send(Event::FolderRenamed { account: account_name, folder, target, failure }).await;
+            }
+        }
+    }
+}
+
+/// Runs passes until one ends.
+async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<Passed, Failure> {
+    let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     if let Some(end) = unchanged(account, survey, pair, &row).await? {
-        return Ok(end);
+        return Ok(Passed::Done(end));
     }
     if account.mode.retry
         && let Some(end) = failed::nothing_to_retry(account, pair, &row).await?
     {
-        return Ok(end);
+        return Ok(Passed::Done(end));
     }
     let mut memory = Memory::default();
     let mut backoff = Backoff::default();
@@ -115,22 +145,14 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
         if account.stop.is_cancelled() {
             return Err(Failure::new(None, Kind::Stopped, "go on: asked to stop"));
         }
-        let mut pass = Pass {
-            account,
-            pair,
-            target_name: &target_name,
-            row: &row,
-            memory: &mut memory,
-            advanced: false,
-            opened: false,
-        };
+        let mut pass =
+            Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
         let failure = match pass.run().await {
-            Ok(Some(end)) => return Ok(end),
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
-            Ok(None) => continue,
+            Ok(Passed::Again) => continue,
+            Ok(end) => return Ok(end),
             Err(failure) => failure,
         };
-        let opened = pass.opened;
         if pass.advanced {
             memory.fruitless = 0;
             trouble = None;
@@ -140,8 +162,9 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
         }
         match failure.remedy() {
             _ if account.stop.is_cancelled() => return Err(failure),
-            // It was there a moment ago: some servers say at random that it is not.
-            Remedy::Skip if opened && failure.side == Some(Side::Target) && memory.fruitless <= FRUITLESS_MAX => {}
+            // Some servers lose sight of a folder for a moment: it was open a while ago.
+            Remedy::Skip
+                if failure.side == Some(Side::Target) && memory.opened && memory.fruitless <= FRUITLESS_MAX => {}
             Remedy::Ask | Remedy::Skip => return Err(failure),
             // It was not one message that was refused: tried a few times, then it is the folder.
             Remedy::Again if memory.fruitless > FRUITLESS_MAX => {
@@ -160,14 +183,13 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
 
 pub(super) struct Pass<'a> {
     pub(super) account: &'a Account,
+    pub(super) survey: &'a Survey,
     pub(super) pair: &'a FolderPair,
     pub(super) target_name: &'a WireName,
     pub(super) row: &'a FolderRow,
     pub(super) memory: &'a mut Memory,
     /// Something was got done that a further pass will not have to do.
     pub(super) advanced: bool,
-    /// Both folders could be opened.
-    pub(super) opened: bool,
 }
 
 /// Both folders, opened and listed.
@@ -234,23 +256,23 @@ pub(super) async fn list<E: crate::imap::End>(
 }
 
 impl Pass<'_> {
-    /// Goes over the folder once. None: a further pass is needed to find what a target without UIDPLUS took.
-    async fn run(&mut self) -> Result<Option<FolderEnd>, Failure> {
+    /// Goes over the folder once.
+    async fn run(&mut self) -> Result<Passed, Failure> {
         let is_look = self.account.mode.rebuild;
         if is_look && self.pair.existing.as_ref().is_none_or(|folder| !folder.selectable) {
             let (source, _, _, listing) = self.open_source().await?;
             self.account.source.keep(source);
-            return Ok(Some(FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() }));
+            return Ok(Passed::Done(FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() }));
         }
         let mut both = match self.open().await {
             Err(failure) if failure.kind == Kind::FolderRefused && failure.side == Some(Side::Target) => {
-                return self.refuse_all(failure).await;
+                return self.refused(failure).await;
             }
-            Ok(None) => return self.removed_whole().await.map(Some),
+            Ok(None) => return self.removed_whole().await.map(Passed::Done),
             Ok(Some(both)) => both,
             Err(failure) => return Err(failure),
         };
-        self.opened = true;
+        self.memory.opened = true;
         self.forget_surplus(&both).await?;
         let mut plan = self.sort(&both).await?;
         removed::judge(self.account, &self.pair.target, &plan)?;
@@ -285,7 +307,7 @@ impl Pass<'_> {
             // Nothing of the folder is proven: the next run does that, when it has done what is left.
             self.account.source.keep(source);
             self.account.target.keep(target);
-            return prove::count(&task).await.map(Some);
+            return prove::count(&task).await.map(Passed::Done);
         }
         if target_lasts {
             self.ask_permanent(&uids, &source_listing, &target_opened, &mut target).await?;
@@ -303,11 +325,11 @@ impl Pass<'_> {
             // Where it went is found by opening the folder again.
             self.memory.tried = true;
             self.account.target.keep(target);
-            return Ok(None);
+            return Ok(Passed::Again);
         }
         if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {
             self.account.target.keep(target);
-            return Ok(None);
+            return Ok(Passed::Again);
         }
         // What was listed before flags were changed says nothing of them.
         let mut changed = Changed::default();
@@ -326,7 +348,7 @@ impl Pass<'_> {
             prove::prove(&task, target, from, before, &self.memory.shown).await?;
         if !short.is_empty() {
             resend::resend(&task, &self.pair.source.name, short).await?;
-            return Ok(None);
+            return Ok(Passed::Again);
         }
         end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
         if self.account.mode.retry {
@@ -337,7 +359,7 @@ impl Pass<'_> {
         if lasts && end.unsettled == 0 {
             self.account.ledger.forget_others(self.row.id, source_validity).await?;
         }
-        Ok(Some(end))
+        Ok(Passed::Done(end))
     }
 
     /// Opens and lists the source, then the target, which is made where it is missing. None: its user removed it, and there
@@ -345,7 +367,16 @@ impl Pass<'_> {
     async fn open(&mut self) -> Result<Option<Both>, Failure> {
         let (source, source_opened, source_validity, source_listing) = self.open_source().await?;
         let mut target = self.account.target.take().await?;
-        let Some(mut target_opened) = self.open_target(&mut target, source_validity, &source_listing).await? else {
+        let opened = match self.open_target(&mut target, source_validity, &source_listing).await {
+            Err(failure) if failure.kind == Kind::FolderRefused && target.session.is_usable() => {
+                // Many names may be refused: that is no reason to sign in for each.
+                self.account.source.keep(source);
+                self.account.target.keep(target);
+                return Err(failure);
+            }
+            other => other?,
+        };
+        let Some(mut target_opened) = opened else {
             self.account.source.keep(source);
             self.account.target.keep(target);
             return Ok(None);
@@ -393,27 +424,36 @@ impl Pass<'_> {
         source_validity: UidValidity,
         source_listing: &Listing,
     ) -> Result<Option<Opened>, Failure> {
-        let existing = self.pair.existing.as_ref().filter(|folder| folder.selectable);
-        if existing.is_none() {
-            match target.session.examine(self.target_name).await {
-                Ok(opened) => {
-                    self.subscribe(target).await?;
-                    return Ok(Some(opened));
+        if let Some(existing) = self.pair.existing.as_ref().filter(|folder| folder.selectable) {
+            if !existing.subscribed {
+                self.subscribe(target).await?;
+            }
+            return target.session.examine(self.target_name).await.map(Some).map_err(on_target);
+        }
+        let opened = match target.session.examine(self.target_name).await {
+            Ok(opened) => opened,
+            Err(error) if error.is_refusal() => {
+                let path = &self.pair.target;
+                if !removed::may_create(self.account, self.row.id, path, source_validity, source_listing).await? {
+                    return Ok(None);
                 }
-                Err(error) if error.is_refusal() => {}
-                Err(error) => return Err(on_target(error)),
+                let created = target.session.create(self.target_name, self.pair.role).await;
+                created.map_err(|error| self.name_refused(error))?;
+                self.memory.created = true;
+                target.session.examine(self.target_name).await.map_err(|error| self.name_refused(error))?
             }
-            let path = &self.pair.target;
-            if !removed::may_create(self.account, self.row.id, path, source_validity, source_listing).await? {
-                return Ok(None);
-            }
-            target.session.create(self.target_name, self.pair.role).await.map_err(on_target)?;
-            self.memory.created = true;
+            Err(error) => return Err(on_target(error)),
+        };
+        let (path, validity) = (&self.pair.target, opened.state.uid_validity);
+        let others = self.survey.places();
+        if names::is_anothers(&mut target.session, self.target_name, path, validity, &others).await? {
+            self.memory.name_refused = true;
+            let text =
+                format!("make folder \"{path}\": the target takes it for one that another source folder goes to");
+            return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
         }
-        if existing.is_none_or(|folder| !folder.subscribed) {
-            self.subscribe(target).await?;
-        }
-        target.session.examine(self.target_name).await.map(Some).map_err(on_target)
+        self.subscribe(target).await?;
+        Ok(Some(opened))
     }
 
     /// Counts a folder whose copies were removed with their folder.
@@ -448,6 +488,12 @@ impl Pass<'_> {
         Failure::new(side, Kind::Lost, text)
     }
 
+    fn name_refused(&mut self, error: ImapError) -> Failure {
+        let by_name = |refusal: &crate::imap::Refusal| refuses_name(&refusal.words);
+        self.memory.name_refused = matches!(&error, ImapError::Refused { refusal, .. } if by_name(refusal));
+        on_target(error)
+    }
+
     async fn subscribe(&self, target: &mut Lease<Target>) -> Result<(), Failure> {
         if !self.pair.source.subscribed || self.account.mode.rebuild {
             return Ok(());
@@ -458,9 +504,9 @@ impl Pass<'_> {
         }
     }
 
-    /// The target will not have the folder: each of its messages is listed with the target's words. Not where something of
-    /// it has been there before: then the refusal is of today, and a later run goes on.
-    async fn refuse_all(&self, failure: Failure) -> Result<Option<FolderEnd>, Failure> {
+    /// The target will not have the folder: under another name, if that is why; else each of its messages is listed with the
+    /// target's words. Not where something of it has been there before: then the refusal is of today, and a later run goes on.
+    async fn refused(&self, failure: Failure) -> Result<Passed, Failure> {
         let account = self.account;
         let mut source = account.source.take().await?;
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
@@ -470,7 +516,13 @@ impl Pass<'_> {
         // Acknowledged without a UID counts too.
         let there = |stage| matches!(stage, Stage::Intended | Stage::Settled(Fate::Copied | Fate::Adopted));
         let been_there = known.iter().any(|record| record.target.is_some() || there(record.stage));
-        if self.pair.existing.is_some() || been_there || listing.is_empty() {
+        if self.pair.existing.is_some() || been_there {
+            return Err(failure);
+        }
+        if self.memory.name_refused && !self.pair.otherwise.is_empty() {
+            return Ok(Passed::NameRefused(failure));
+        }
+        if listing.is_empty() {
             return Err(failure);
         }
         let path = self.pair.source.path.to_string();
@@ -496,7 +548,7 @@ impl Pass<'_> {
         let (account, folder) = (account.name.clone(), path);
         self.account.events.send(Event::FolderFailed { account, folder, failure }).await;
         let fates = BTreeMap::from([(Fate::Refused, listing.len() as u64)]);
-        Ok(Some(FolderEnd { fates, ..FolderEnd::default() }))
+        Ok(Passed::Done(FolderEnd { fates, ..FolderEnd::default() }))
     }
 
     /// Surplus that its user has taken away is none.

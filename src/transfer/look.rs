@@ -2,7 +2,7 @@
 
 use super::account::{Account, Survey};
 use super::folder::{Both, Memory, Pass, lasts, list, on_target};
-use super::reconcile;
+use super::{names, reconcile};
 use crate::failure::Failure;
 use crate::imap::Opened;
 use crate::mail::{Fate, FolderState, Listing, Uid};
@@ -22,21 +22,11 @@ pub(super) struct FolderLook {
 
 /// Looks at both sides of a folder and plans, and does nothing.
 pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderLook, Failure> {
-    let target_name = match &pair.existing {
-        Some(folder) => folder.name.clone(),
-        None => survey.target_namespace.wire_name(&pair.target),
-    };
+    let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     let mut memory = Memory::default();
-    let pass = Pass {
-        account,
-        pair,
-        target_name: &target_name,
-        row: &row,
-        memory: &mut memory,
-        advanced: false,
-        opened: false,
-    };
+    let pass =
+        Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
     let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
     let mut target = account.target.take().await?;
     let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {

@@ -16,6 +16,7 @@ mod failed;
 mod flags;
 mod folder;
 mod look;
+mod names;
 mod otherwise;
 mod pool;
 mod prove;

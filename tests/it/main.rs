@@ -11,6 +11,7 @@ mod hostile;
 mod identity;
 mod late;
 mod migrate;
+mod names;
 mod program;
 mod recovery;
 mod seeds;

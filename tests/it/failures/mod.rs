@@ -4,3 +4,4 @@
 mod connection;
 mod content;
 mod flags;
+mod folders;

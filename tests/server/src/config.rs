@@ -70,6 +70,11 @@ pub struct Config {
     pub idle_max: Option<std::time::Duration>,
     /// Whether names with `"` or `\` are sent as literals, as Dovecot does; if not, quoted and escaped.
     pub hostile_names_as_literals: bool,
+    /// Commands refused for a mailbox's name: the verb, what the name on the wire holds, status and text of the answer. For
+    /// CREATE, EXAMINE, SELECT and STATUS.
+    pub refused_names: Vec<(String, String, String)>,
+    /// How LIST writes INBOX.
+    pub inbox_name: String,
     /// Whether mailbox names must be valid modified UTF-7 (RFC 3501 section 5.1.3).
     pub strict_utf7: bool,
     /// Whether the literal after an APPEND refused with BAD is read as commands when it is non-synchronising, as
@@ -114,6 +119,8 @@ impl Default for Config {
             uids_last: true,
             idle_max: None,
             hostile_names_as_literals: false,
+            refused_names: Vec::new(),
+            inbox_name: "INBOX".to_owned(),
             strict_utf7: false,
             executes_refused_literals: false,
             line_bytes_max: 65_536,
@@ -186,6 +193,12 @@ impl Config {
     /// Sets separator and prefix.
     pub fn with_layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
+        self
+    }
+
+    /// Refuses a command for every mailbox whose name on the wire holds `part`.
+    pub fn refusing(mut self, verb: &str, part: &str, text: &str) -> Self {
+        self.refused_names.push((verb.to_owned(), part.to_owned(), text.to_owned()));
         self
     }
 

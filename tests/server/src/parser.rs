@@ -295,6 +295,14 @@ pub(crate) fn put_astring(out: &mut Vec<u8>, value: &[u8], hostile_as_literal: b
     }
 }
 
+/// Writes a hierarchy separator; 0 is NIL.
+pub(crate) fn put_separator(out: &mut Vec<u8>, separator: u8) {
+    match separator {
+        0 => out.extend_from_slice(b"NIL"),
+        _ => put_string(out, &[separator]),
+    }
+}
+
 /// Writes a string quoted, or as a literal if it has a byte that cannot be.
 pub(crate) fn put_string(out: &mut Vec<u8>, value: &[u8]) {
     if value.iter().any(|&byte| matches!(byte, 0 | b'\r' | b'\n' | 0x80..)) {

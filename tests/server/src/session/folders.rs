@@ -36,6 +36,16 @@ impl Session {
         Ok(())
     }
 
+    /// Refuses names that the configuration names for this command.
+    pub(super) fn check_refused(&self, verb: &str, name: &[u8]) -> Result<(), Stop> {
+        let holds = |part: &str| name.windows(part.len()).any(|window| window == part.as_bytes());
+        let refused = self.shared.config.refused_names.iter().find(|(of, part, _)| of == verb && holds(part));
+        match refused {
+            Some((.., text)) => Err(super::Reply(text.clone()).into()),
+            None => Ok(()),
+        }
+    }
+
     /// Reads a mailbox name that is the only argument.
     fn only_mailbox(&self, mut cursor: Cursor<'_>, account: &Account) -> Result<Vec<u8>, Stop> {
         cursor.space()?;
@@ -66,6 +76,7 @@ impl Session {
         if special_use.iter().any(|wanted| !known.iter().any(|known| known.eq_ignore_ascii_case(wanted))) {
             return Err(no("[USEATTR] Unknown special use.").into());
         }
+        self.check_refused("CREATE", &name)?;
         let layout = account.layout();
         // RFC 3501 section 6.3.3: a separator at the end says that names below it are to come.
         if name.last() == Some(&layout.separator) {
@@ -139,6 +150,7 @@ impl Session {
         let items = self.status_items(&mut cursor)?;
         cursor.end()?;
         self.check_name(account, &name)?;
+        self.check_refused("STATUS", &name)?;
         self.put_status(account, &name, &items)?;
         Ok(ok("Status completed."))
     }
@@ -206,7 +218,7 @@ impl Session {
         let mut line = b"* NAMESPACE ((".to_vec();
         crate::parser::put_string(&mut line, &layout.prefix);
         line.push(b' ');
-        crate::parser::put_string(&mut line, &[layout.separator]);
+        crate::parser::put_separator(&mut line, layout.separator);
         line.extend_from_slice(b")) NIL NIL");
         self.wire.put(line);
         Ok(ok("Namespace completed."))

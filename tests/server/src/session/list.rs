@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::folders::StatusItem;
 use super::{Answer, Session, ok};
 use crate::names::matches;
-use crate::parser::{Cursor, Syntax, put_astring, put_string};
+use crate::parser::{Cursor, Syntax, put_astring, put_separator};
 use crate::store::{Account, Layout, Mailboxes};
 
 /// What a LIST asks for (RFC 5258, RFC 5819, RFC 6154).
@@ -90,7 +90,7 @@ impl Session {
 
     fn put_root(&mut self) {
         let mut line = b"* LIST (\\Noselect) ".to_vec();
-        put_string(&mut line, &[self.shared.store.layout().separator]);
+        put_separator(&mut line, self.shared.store.layout().separator);
         line.extend_from_slice(b" \"\"");
         self.wire.put(line);
     }
@@ -155,8 +155,9 @@ impl Session {
             attributes.extend(entry.special_use.iter().cloned());
         }
         let mut line = format!("* LIST ({}) ", attributes.join(" ")).into_bytes();
-        put_string(&mut line, &[layout.separator]);
+        put_separator(&mut line, layout.separator);
         line.push(b' ');
+        let name = if name == b"INBOX" { self.shared.config.inbox_name.as_bytes() } else { name };
         put_astring(&mut line, name, self.shared.config.hostile_names_as_literals);
         if by_child {
             line.extend_from_slice(b" (\"CHILDINFO\" (\"SUBSCRIBED\"))");
@@ -180,7 +181,7 @@ impl Session {
             }
             let attributes = if stands_in { "\\Noselect" } else { "" };
             let mut line = format!("* LSUB ({attributes}) ").into_bytes();
-            put_string(&mut line, &[layout.separator]);
+            put_separator(&mut line, layout.separator);
             line.push(b' ');
             put_astring(&mut line, &name, self.shared.config.hostile_names_as_literals);
             self.wire.put(line);

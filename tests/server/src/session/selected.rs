@@ -147,6 +147,7 @@ impl Session {
             self.wire.put("* OK [CLOSED] Previous mailbox closed.");
         }
         self.check_name(account, &name)?;
+        self.check_refused(if read_only { "EXAMINE" } else { "SELECT" }, &name)?;
         let layout = account.layout().clone();
         let lasting = self.shared.config.uids_last;
         let lines_and_selected = account.write(|folders| -> Result<_, StoreError> {

@@ -19,24 +19,26 @@ use crate::generate::GeneratedFolder;
 /// How names are built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Hierarchy separator.
+    /// Hierarchy separator; 0: NIL, no folder within a folder.
     pub separator: u8,
     /// Prefix of the personal namespace, with the separator at its end; empty for none.
     pub prefix: Vec<u8>,
     /// Whether names that differ only in ASCII case are the same name.
     pub case_blind: bool,
+    /// Parts of names on the wire that are taken for the same, the second for the first: what a normalising server does.
+    pub alike: Vec<(String, String)>,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Layout { separator: b'/', prefix: Vec::new(), case_blind: false }
+        Layout { separator: b'/', prefix: Vec::new(), case_blind: false, alike: Vec::new() }
     }
 }
 
 impl Layout {
     /// Gives `INBOX.` and `.`, as Courier and cPanel have it.
     pub fn inbox_dot() -> Self {
-        Layout { separator: b'.', prefix: b"INBOX.".to_vec(), case_blind: false }
+        Layout { separator: b'.', prefix: b"INBOX.".to_vec(), case_blind: false, alike: Vec::new() }
     }
 
     /// Tells whether two names are one mailbox: INBOX in any case, the prefix in any case, else byte by byte.
@@ -48,7 +50,11 @@ impl Layout {
         if self.case_blind {
             return name.to_ascii_uppercase();
         }
-        self.tidy(name)
+        let mut name = self.tidy(name);
+        for (one, other) in &self.alike {
+            name = String::from_utf8_lossy(&name).replace(other, one).into_bytes();
+        }
+        name
     }
 
     /// The name with INBOX and the prefix in their own case.
