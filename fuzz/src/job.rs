@@ -7,16 +7,19 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Where the job file is.
+const JOB: &str = "/jobs/job.toml";
+
 /// Tries one input.
 pub(super) fn run(input: &[u8]) {
     let mut files = input.splitn(2, |byte| *byte == 0xff);
     let job = files.next().unwrap_or_default();
     let accounts = files.next().unwrap_or_default().to_vec();
     let Ok(text) = std::str::from_utf8(job) else { return };
-    let surroundings = Arc::new(Beside { accounts: accounts.clone() });
+    let surroundings = Arc::new(Beside { job: job.to_vec(), accounts: accounts.clone() });
     for patience in [Patience::Terminal, Patience::Daemon] {
         let context = Context { patience, surroundings: Arc::clone(&surroundings) as Arc<dyn Surroundings> };
-        match config::parse(text, Path::new("/jobs/job.toml"), &context) {
+        match config::parse(text, Path::new(JOB), &context) {
             Ok(job) => {
                 assert!(!job.accounts.is_empty() && !job.name.is_empty());
                 job.warnings.iter().for_each(|warning| check_said(warning));
@@ -43,7 +46,7 @@ fn check_error(error: &config::Error, job: &str, accounts: &[u8]) {
     if error.line == 0 {
         return;
     }
-    let is_job = error.file == Path::new("/jobs/job.toml");
+    let is_job = error.file == Path::new(JOB);
     let lines = if is_job { job.as_bytes() } else { accounts };
     // Line ends of all kinds, and the place just behind the last one.
     let last = lines.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() + 1;
@@ -55,6 +58,7 @@ fn check_error(error: &config::Error, job: &str, accounts: &[u8]) {
 
 /// Surroundings with an accounts file, and where every secret is.
 struct Beside {
+    job: Vec<u8>,
     accounts: Vec<u8>,
 }
 
@@ -72,8 +76,9 @@ impl Surroundings for Beside {
         Ok(SecretFile { is_directory: false, is_empty: false, is_open_to_others })
     }
 
-    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
-        Ok(self.accounts.clone())
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        // A job may name itself as its accounts file.
+        Ok(if path == Path::new(JOB) { self.job.clone() } else { self.accounts.clone() })
     }
 
     fn is_directory(&self, _: &Path) -> bool {
