@@ -3,7 +3,9 @@
 use super::advice::{Advice, advice};
 use super::json;
 use super::words::{bytes, clean, counted, fate, quoted, stamp};
-use crate::checkpoint::{AccountSummary, Ledger, LedgerError, Loss, LossKind, TroubleNote};
+use crate::checkpoint::{
+    AccountSummary, Ledger, LedgerError, Loss, LossKind, Surplus, SurplusKind, SurplusNote, TroubleNote,
+};
 use crate::mail::{Fate, Stage};
 use crate::transfer::Exported;
 use serde::Serialize;
@@ -49,6 +51,7 @@ pub async fn failed(ledger: &Ledger, accounts: &[AccountSummary], out: &mut (dyn
             writeln!(out, "  {} in all\n", counted(told, "message"))?;
         }
         write_losses(out, ledger, account, &name).await?;
+        write_surplus(out, ledger, account, &name).await?;
         all += told;
     }
     Ok(all)
@@ -77,6 +80,9 @@ pub async fn failed_json(
             for loss in &page {
                 writeln!(out, "{}", json::line(&Changed::new(account, loss)))?;
             }
+        }
+        for note in ledger.surpluses(account.id).await? {
+            writeln!(out, "{}", json::line(&TooMany::new(account, &note)))?;
         }
     }
     out.flush()?;
@@ -207,6 +213,29 @@ async fn write_losses(
     Ok(())
 }
 
+async fn write_surplus(
+    out: &mut (dyn Write + Send),
+    ledger: &Ledger,
+    account: &AccountSummary,
+    name: &str,
+) -> Result<(), Untold> {
+    let notes = ledger.surpluses(account.id).await?;
+    if notes.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{name}: too many on the target, left for you to remove:")?;
+    for SurplusNote { path, surplus } in &notes {
+        let what = match surplus.kind {
+            SurplusKind::Copy => "a second copy",
+            SurplusKind::Remnant => "a part",
+        };
+        let (folder, uid) = (quoted(&path.to_string()), surplus.source_uid);
+        writeln!(out, "  {folder} uid {uid}: {what} of it is the target's uid {}", surplus.target.1)?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
 fn lost(kind: LossKind) -> &'static str {
     match kind {
         LossKind::Keyword => "a keyword is not there",
@@ -214,6 +243,32 @@ fn lost(kind: LossKind) -> &'static str {
         LossKind::Date => "the date is another one, or none",
         LossKind::Zone => "the date is the same instant in another zone",
         LossKind::Bytes => "the target stored other bytes",
+    }
+}
+
+#[derive(Serialize)]
+struct TooMany<'a> {
+    account: &'a str,
+    what: &'static str,
+    folder: String,
+    uid: u32,
+    target_uid: u32,
+    target_uidvalidity: u32,
+    kind: SurplusKind,
+}
+
+impl<'a> TooMany<'a> {
+    fn new(account: &'a AccountSummary, note: &SurplusNote) -> Self {
+        let Surplus { target: (validity, target_uid), source_uid, kind } = note.surplus;
+        Self {
+            account: &account.job.account_name,
+            what: "surplus",
+            folder: note.path.to_string(),
+            uid: source_uid.value(),
+            target_uid: target_uid.value(),
+            target_uidvalidity: validity.value(),
+            kind,
+        }
     }
 }
 

@@ -294,7 +294,7 @@ async fn f66_target_folders_deleted_and_renamed_during_a_run_lose_nothing_in_sil
         let ran = two.haul.run().await;
         assert_ne!(ran.end.accounts[0].ending, Ending::Complete, "copies are gone: {:#?}", ran.end);
         assert!(two.target.account("u").folder("Work").is_none(), "never made again unasked");
-        two.haul.run_in(Mode { restore: true, retry: true, ..Mode::default() }).await.assert_complete();
+        two.haul.run_in(Mode { restore: true, ..Mode::default() }).await.assert_complete();
         assert_eq!(two.on_target("Work"), 20);
     }
 }

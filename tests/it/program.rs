@@ -163,7 +163,7 @@ pub(crate) fn job(source: &Side, target: &Side, user: &str, extra: &str) -> Stri
 }
 
 /// So slow that a run can be caught in the middle.
-const SLOW: &str = "[limits.target]\nmessages_per_second = 300";
+const SLOW: &str = "[limits.target]\nmessages_per_second = 300\n[transfer]\nlate = \"2s\"";
 
 fn generated(seed: u64, messages: usize) -> Vec<GeneratedFolder> {
     generate::mailbox(seed, messages, &GenerateOptions { deleted: false, ..GenerateOptions::default() })

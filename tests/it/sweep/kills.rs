@@ -28,7 +28,7 @@ const MOMENTS_MAX: [Duration; 2] = [Duration::from_millis(1500), Duration::from_
 /// Messages of a mailbox.
 const MESSAGES: usize = 200;
 /// So slow that there is a middle to be killed in.
-const SLOW: &str = "[limits.target]\nmessages_per_second = 200";
+const SLOW: &str = "[limits.target]\nmessages_per_second = 200\n[transfer]\nlate = \"2s\"";
 /// How a run ends that lists exceptions: what a Cyrus does not take as it is.
 const EXCEPTIONS: i32 = mailhaul::cli::Exit::Exceptions as i32;
 
