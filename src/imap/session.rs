@@ -170,14 +170,20 @@ impl<E: End> Session<E> {
         let mut found = None;
         if self.has("NAMESPACE") {
             let command = [Part::Text("NAMESPACE")];
-            let asked = self.connection.command("ask for namespaces", Phase::List, &command, |response| {
-                if let Some(mut tokens) = untagged(response, b"NAMESPACE") {
-                    found = Some(Namespace::parse(&mut tokens));
+            // Names are made of it: what is refused once may be refused by chance.
+            for _ in 0..2 {
+                let asked = self.connection.command("ask for namespaces", Phase::List, &command, |response| {
+                    if let Some(mut tokens) = untagged(response, b"NAMESPACE") {
+                        found = Some(Namespace::parse(&mut tokens));
+                    }
+                });
+                match asked.await {
+                    Err(error) if error.is_refusal() => {}
+                    other => {
+                        other?;
+                        break;
+                    }
                 }
-            });
-            match asked.await {
-                Err(error) if !error.is_refusal() => return Err(error),
-                _ => {}
             }
         }
         let mut namespace = found.unwrap_or_default();

@@ -96,6 +96,14 @@ pub fn refuses_name(text: &[u8]) -> bool {
     !others.iter().any(|words| holds(&line, words))
 }
 
+/// Says whether a refusal to open a folder is for its not being there.
+#[must_use]
+pub fn says_missing(text: &[u8]) -> bool {
+    let line = lower(text);
+    let known = ["[nonexistent]", "[trycreate]", "exist", "not found", "no such", "unknown mailbox", "unknown folder"];
+    known.iter().any(|words| holds(&line, words))
+}
+
 /// Reads how many connections a server allows, where a refusal says so (Dovecot's `mail_max_userip_connections=10`).
 #[must_use]
 pub fn connections_max(text: &[u8]) -> Option<u32> {

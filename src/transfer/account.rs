@@ -164,12 +164,25 @@ impl Account {
             names: name_rules,
         };
         let before = self.ledger.folders(self.id).await?;
-        let before = before.into_iter().map(|folder| (folder.source, target_namespace.path(&folder.target))).collect();
+        let before = before
+            .into_iter()
+            .filter(|folder| {
+                let there = target_folders.iter().any(|known| known.name == folder.target);
+                // A place that was refused is none.
+                there || folder.totals.of(Fate::Refused).messages == 0 || has_landed(&folder.totals)
+            })
+            .map(|folder| (folder.source, target_namespace.path(&folder.target)))
+            .collect();
         let mut map = plan::folders(&source_folders, &target_folders, shape, rules, &before);
         map.warnings.splice(0..0, told);
         let places = names::places(&map.pairs, &target_namespace);
         Ok(Survey { map, source_folders, target_namespace, target_folders, places: Mutex::new(places) })
     }
+}
+
+fn has_landed(totals: &Totals) -> bool {
+    let landed = [Fate::Copied, Fate::Adopted, Fate::Removed, Fate::Missing];
+    totals.intended.messages + landed.iter().map(|fate| totals.of(*fate).messages).sum::<u64>() > 0
 }
 
 /// Gives what the ledger knows an account by.
@@ -282,6 +295,11 @@ async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut A
     let survey = account.survey(&context.job.folders).await?;
     let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
     account.events.send(Event::FoldersMapped { account: account.name.clone(), folders, warnings }).await;
+    // All places are written down before the first folder is made: what the target then calls its roles moves none of them.
+    for pair in &survey.map.pairs {
+        let target_name = names::target_name(pair, &survey.target_namespace);
+        account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+    }
     let survey = Arc::new(survey);
     let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));
     let workers =

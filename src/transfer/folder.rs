@@ -15,7 +15,7 @@ use crate::imap::{ImapError, Opened, Source, Target};
 use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{Attempt, Because, FolderPair, FolderPlan, Order, Sorter};
-use crate::provider::refuses_name;
+use crate::provider::{refuses_name, says_missing};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -231,6 +231,10 @@ pub(super) fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
+fn is_missing(error: &ImapError) -> bool {
+    matches!(error, ImapError::Refused { refusal, .. } if says_missing(&refusal.words))
+}
+
 /// Lists what the open folder holds below the UIDNEXT it was opened with. A listing shorter than the folder said it is gets
 /// a second chance without that bound: some servers lag behind with UIDNEXT, some leave messages out.
 pub(super) async fn list<E: crate::imap::End>(
@@ -437,10 +441,13 @@ impl Pass<'_> {
                 if !removed::may_create(self.account, self.row.id, path, source_validity, source_listing).await? {
                     return Ok(None);
                 }
-                let created = target.session.create(self.target_name, self.pair.role).await;
-                created.map_err(|error| self.name_refused(error))?;
+                self.create(target).await.map_err(|error| self.name_refused(error))?;
                 self.memory.created = true;
-                target.session.examine(self.target_name).await.map_err(|error| self.name_refused(error))?
+                match target.session.examine(self.target_name).await {
+                    // What was made and is not there was not made under this name.
+                    Err(error) if is_missing(&error) => return Err(self.name_refused(error)),
+                    other => other.map_err(on_target)?,
+                }
             }
             Err(error) => return Err(on_target(error)),
         };
@@ -486,6 +493,14 @@ impl Pass<'_> {
     pub(super) fn numbered_anew(&self, side: Side) -> Failure {
         let text = format!("go on in folder \"{}\": the {side} has numbered it anew meanwhile", self.pair.source.path);
         Failure::new(side, Kind::Lost, text)
+    }
+
+    /// Makes the folder. What is refused once may be refused by chance: only twice is it the name.
+    async fn create(&self, target: &mut Lease<Target>) -> Result<(), ImapError> {
+        match target.session.create(self.target_name, self.pair.role).await {
+            Err(error) if error.is_refusal() => target.session.create(self.target_name, self.pair.role).await,
+            other => other,
+        }
     }
 
     fn name_refused(&mut self, error: ImapError) -> Failure {
