@@ -202,7 +202,7 @@ impl Ledger {
     }
 
     /// Writes down what became of messages that did not land; durable when it returns. What is known of a message from
-    /// before stays, its target UID too; only the evidence is void.
+    /// before stays, its target UID too but where it is gone from the source; only the evidence is void.
     pub async fn settle(
         &self,
         folder: FolderId,
@@ -555,7 +555,9 @@ const SETTLE: &str = "
 INSERT INTO records (folder, validity, uid, stage, evidence, size, date, zone, flags)
 VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, '')
 ON CONFLICT DO UPDATE SET stage = excluded.stage, evidence = 0, date = COALESCE(records.date, excluded.date),
-    zone = COALESCE(records.zone, excluded.zone)";
+    zone = COALESCE(records.zone, excluded.zone),
+    target_validity = CASE excluded.stage WHEN 6 THEN NULL ELSE records.target_validity END,
+    target_uid = CASE excluded.stage WHEN 6 THEN NULL ELSE records.target_uid END";
 
 const TROUBLE: &str = "
 INSERT INTO troubles (folder, validity, uid, kind, words, subject, date_header, size, at)

@@ -147,6 +147,24 @@ impl Ledger {
         Ok(folders.into_iter().filter(|folder| ids.contains(&folder.id.0)).collect())
     }
 
+    /// Says whether some source folder that goes into the same target folder, of any account, waits for a message of these
+    /// bytes: sent, and not placed.
+    pub async fn is_awaited(&self, folder: FolderId, digest: Digest) -> Result<bool, LedgerError> {
+        const SQL: &str = "SELECT EXISTS (
+            SELECT 1 FROM folders AS this
+            JOIN accounts AS mine ON mine.id = this.account
+            JOIN accounts AS theirs
+                ON theirs.target_host = mine.target_host AND lower(theirs.target_user) = lower(mine.target_user)
+            JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
+            JOIN records AS r ON r.folder = other.id
+            WHERE this.id = ?1 AND r.digest = ?2 AND (r.stage = 0 OR r.stage = 1 AND r.target_uid IS NULL))";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            Ok(select.query_row(params![folder.0, digest.0], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Notes that suspects were looked for when the folder's UIDNEXT was this. Queued, as [`Self::landed`] is.
     pub async fn looked_for(&self, suspects: Vec<u64>, uid_next: Option<Uid>) -> Result<(), LedgerError> {
         self.queue(move |connection| {

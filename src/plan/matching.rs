@@ -375,7 +375,9 @@ impl Matching {
     /// Gives the source UID of a message that was sent, was found elsewhere, and of which this is another copy.
     fn sent_twice(&self, offer: Uid, found: &BTreeMap<Uid, Match>) -> Option<Uid> {
         let digest = self.offers[&offer].digest;
-        let same = |need: &&Need| need.claim != Claim::New && need.digest == digest && offer >= need.floor;
+        let same = |need: &&Need| {
+            matches!(need.claim, Claim::Acknowledged | Claim::Intended) && need.digest == digest && offer >= need.floor
+        };
         let digest_known = matches!(digest, Known::Yes(_));
         self.needs
             .values()

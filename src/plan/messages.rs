@@ -20,6 +20,8 @@ pub struct FolderPlan {
     pub flags: FlagChanges,
     /// Target messages that records of the current epochs stand for; ascending.
     pub paired: Vec<Uid>,
+    /// Counted as removed or missing, and there again: source UID and target UID.
+    pub returned: Vec<(Uid, Uid)>,
     /// Sent, unknown, and no longer at the source.
     pub gone: Vec<Uid>,
     /// Copies of messages that have left the source, each with the UID it had there. They stay; where the same message comes
@@ -244,14 +246,16 @@ impl<'a> Sorter<'a> {
             }
             (Stage::Intended, _) => self.look_for(record, Claim::Intended, listed),
             _ if !listed => {}
+            // It is there after all, or again.
+            (Stage::Settled(Fate::Removed | Fate::Missing), Some(target)) if self.target.get(target).is_some() => {
+                self.plan.returned.push((uid, target));
+                self.paired(record, Fate::Copied, target, listed);
+            }
             (Stage::Settled(Fate::Excluded), _) => *self.plan.settled.entry(Fate::Excluded).or_default() += 1,
             (Stage::Settled(fate @ (Fate::Refused | Fate::Unreadable | Fate::Missing)), _) => match self.retry {
                 true => self.plan.fresh.push(uid),
                 false => *self.plan.settled.entry(fate).or_default() += 1,
             },
-            (Stage::Settled(Fate::Removed), Some(target)) if self.target.get(target).is_some() => {
-                self.paired(record, Fate::Copied, target, listed);
-            }
             (Stage::Settled(Fate::Removed), _) if self.restore => self.displaced(record),
             (Stage::Settled(fate @ Fate::Removed), _) => *self.plan.settled.entry(fate).or_default() += 1,
             // Known only under a UIDVALIDITY that is no more: looked for by content.

@@ -100,7 +100,18 @@ pub fn refuses_name(text: &[u8]) -> bool {
 #[must_use]
 pub fn says_missing(text: &[u8]) -> bool {
     let line = lower(text);
-    let known = ["[nonexistent]", "[trycreate]", "exist", "not found", "no such", "unknown mailbox", "unknown folder"];
+    let known = [
+        "[nonexistent]",
+        "[trycreate]",
+        "does not exist",
+        "doesn't exist",
+        "non-existent",
+        "nonexistent",
+        "not found",
+        "no such",
+        "unknown mailbox",
+        "unknown folder",
+    ];
     known.iter().any(|words| holds(&line, words))
 }
 

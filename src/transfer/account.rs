@@ -273,7 +273,14 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
 
 /// Looks for what came late, and says whether the target holds anything that it should not.
 async fn finish(account: &Account, end: &mut AccountEnd) -> Result<(), Failure> {
-    audit::audit(account).await?;
+    if account.mode.rebuild {
+        return Ok(());
+    }
+    let failed = audit::audit(account).await?;
+    if !failed.is_empty() {
+        end.ending = Ending::Exceptions;
+        end.folders_failed.extend(failed);
+    }
     end.surplus = account.ledger.surpluses(account.id).await?.len() as u64;
     if end.surplus > 0 {
         end.ending = Ending::Exceptions;
@@ -326,6 +333,10 @@ async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut A
     }
     if !end.folders_failed.is_empty() {
         end.ending = Ending::Exceptions;
+    }
+    if account.stop.is_cancelled() {
+        // Folders may be left that nobody has looked at.
+        stopped_by.get_or_insert_with(|| Failure::new(None, Kind::Stopped, "go on: asked to stop"));
     }
     stopped_by.map_or(Ok(()), Err)
 }
@@ -391,7 +402,7 @@ async fn work(account: Arc<Account>, survey: Arc<Survey>, waiting: Arc<Mutex<Wai
         }
         let Some(pair) = group.pop_front() else { return ends };
         let path = pair.source.path.to_string();
-        let end = folder::run(&account, &survey, &pair).await;
+        let end = Box::pin(folder::run(&account, &survey, &pair)).await;
         match &end {
             Ok(done) => {
                 account

@@ -10,11 +10,12 @@ use super::bytes::{beginnings, digests};
 use super::folder::{Windows, list};
 use super::pool::{Lease, delay};
 use crate::checkpoint::{FolderSummary, Surplus, SurplusKind, Suspect};
-use crate::failure::{Failure, Kind, Remedy};
+use crate::failure::{Failure, Kind, Remedy, Scope};
 use crate::imap::{FlagChange, ImapError, Source, Target};
 use crate::mail::{Digest, Fate, Flags, Listing, Record, Side, Stage, SystemFlag, Uid, UidValidity};
 use crate::pace::Backoff;
 use crate::plan::same_instant;
+use crate::provider::says_missing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,10 +24,13 @@ use tokio::time::Instant;
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Waits until nothing can come late any more, then looks. Does nothing where no answer was ever lost.
-pub(super) async fn audit(account: &Account) -> Result<(), Failure> {
+///
+/// Gives the folders that could not be looked at: the next run does that.
+pub(super) async fn audit(account: &Account) -> Result<Vec<(String, Failure)>, Failure> {
     let folders = account.ledger.suspected(account.id).await?;
+    let mut failed = Vec::new();
     if folders.is_empty() {
-        return Ok(());
+        return Ok(failed);
     }
     wait_for_late(account, &folders).await?;
     for folder in &folders {
@@ -35,6 +39,10 @@ pub(super) async fn audit(account: &Account) -> Result<(), Failure> {
         while let Err(failure) = look(account, folder).await {
             match failure.remedy() {
                 _ if account.stop.is_cancelled() => return Err(failure),
+                Remedy::Ask | Remedy::Skip if failure.scope() == Scope::Folder => {
+                    failed.push((folder.path.to_string(), failure));
+                    break;
+                }
                 Remedy::Ask | Remedy::Skip => return Err(failure),
                 Remedy::Again | Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect | Remedy::Refresh => {}
             }
@@ -44,7 +52,7 @@ pub(super) async fn audit(account: &Account) -> Result<(), Failure> {
             account.target.wait(delay, &failure).await?;
         }
     }
-    Ok(())
+    Ok(failed)
 }
 
 async fn wait_for_late(account: &Account, folders: &[FolderSummary]) -> Result<(), Failure> {
@@ -72,6 +80,8 @@ struct Audit<'a> {
     target: Lease<Target>,
     validity: UidValidity,
     listing: Listing,
+    /// UIDs mean something else each time the folder is opened.
+    renumbers: bool,
     /// Target messages that nobody stands for, with their digests where they were read.
     strays: BTreeMap<Uid, Option<Digest>>,
 }
@@ -81,10 +91,12 @@ async fn look(account: &Account, folder: &FolderSummary) -> Result<(), Failure> 
     let suspects = ledger.suspects(folder.id).await?;
     let source = account.source.take().await?;
     let mut target = account.target.take().await?;
-    let state = match target.session.examine(&folder.target).await {
-        Ok(opened) => opened.state,
+    let (state, renumbers) = match target.session.examine(&folder.target).await {
+        Ok(opened) => (opened.state, opened.uid_not_sticky),
         // No folder, nothing in it.
-        Err(error) if error.is_refusal() => {
+        Err(ImapError::Refused { refusal, .. }) if says_missing(&refusal.words) => {
+            account.source.keep(source);
+            account.target.keep(target);
             return Ok(ledger.clear_suspects(suspects.iter().map(|suspect| suspect.id).collect()).await?);
         }
         Err(error) => return Err(on_target(error)),
@@ -103,7 +115,7 @@ async fn look(account: &Account, folder: &FolderSummary) -> Result<(), Failure> 
     let floor = suspects.iter().map(|suspect| suspect.floor.1).min().unwrap_or(Uid::LAST);
     let stray = |uid: &&Uid| **uid >= floor && held.binary_search(uid).is_err();
     let strays = listing.uids().iter().filter(stray).map(|uid| (*uid, None)).collect();
-    let mut audit = Audit { account, folder, target, validity, listing, strays };
+    let mut audit = Audit { account, folder, target, validity, listing, renumbers, strays };
     audit.read(&suspects).await?;
     let (copies, left) = audit.copies(suspects);
     let remnants = audit.remnants(&left, source).await?;
@@ -205,6 +217,11 @@ impl Audit<'_> {
     /// Removes a second copy that is provably ours; lists any other.
     async fn settle_copy(&mut self, suspect: &Suspect, uid: Uid) -> Result<(), Failure> {
         let surplus = Surplus { target: (self.validity, uid), source_uid: suspect.source.1, kind: SurplusKind::Copy };
+        let record = self.account.ledger.record(self.folder.id, suspect.source.0, suspect.source.1).await?;
+        if !record.is_some_and(|record| self.has_its_copy(&record)) {
+            // It is the only one: the next run finds it.
+            return Ok(self.account.ledger.clear_suspects(vec![suspect.id]).await?);
+        }
         let removed = self.is_provably_ours(suspect, uid).await? && self.remove(uid).await?;
         if removed {
             self.account.tell_surplus(&self.folder.path.to_string(), &surplus, true).await;
@@ -220,7 +237,11 @@ impl Audit<'_> {
         let flags = copy.flags.clone().without_system(SystemFlag::Deleted);
         let sent = suspect.flags.clone().without_system(SystemFlag::Deleted);
         let as_sent = flags.same(&sent) && same_instant(copy.date, suspect.date);
-        if !as_sent || !self.target.session.can_expunge() {
+        if !as_sent || !self.target.session.can_expunge() || self.renumbers {
+            return Ok(false);
+        }
+        // Another folder or account that goes there may have sent the same, and wait for it.
+        if self.account.ledger.is_awaited(self.folder.id, suspect.digest).await? {
             return Ok(false);
         }
         // Every message of these bytes has its own copy in its place: nobody needs this one.
@@ -244,8 +265,16 @@ impl Audit<'_> {
 
     async fn remove(&mut self, uid: Uid) -> Result<bool, Failure> {
         let session = &mut self.target.session;
-        let opened = session.select(&self.folder.target).await.map_err(on_target)?;
-        if opened.state.uid_validity != Some(self.validity) {
+        let opened = match session.select(&self.folder.target).await {
+            Err(error) if error.is_refusal() => return Ok(false),
+            other => other.map_err(on_target)?,
+        };
+        if opened.state.uid_validity != Some(self.validity) || opened.uid_not_sticky {
+            return Ok(false);
+        }
+        // Still what it was when it was listed.
+        let now = session.listing(uid, uid, 1).await.map_err(on_target)?;
+        if now.get(uid) != self.listing.get(uid) {
             return Ok(false);
         }
         let mut deleted = Flags::default();
@@ -255,7 +284,7 @@ impl Audit<'_> {
             session.expunge(&[uid]).await
         };
         match removed.await {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(session.listing(uid, uid, 1).await.map_err(on_target)?.is_empty()),
             Err(error) if error.is_refusal() => Ok(false),
             Err(error) => Err(on_target(error)),
         }

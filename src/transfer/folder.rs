@@ -23,6 +23,8 @@ use tokio::time::Instant;
 pub(super) const WINDOW: usize = 4096;
 /// How often a folder is tried over a refusal that is not of one message.
 const FRUITLESS_MAX: u32 = 3;
+/// Passes that ask for a further one: one to find what was acknowledged, one to send what was cut off, and some over.
+const AGAIN_MAX: u32 = 4;
 
 /// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
 pub(super) struct Windows<'a> {
@@ -62,7 +64,7 @@ pub(super) struct FolderEnd {
 impl FolderEnd {
     /// Says whether every source message is on the target and that was read back.
     pub(super) fn is_complete(&self) -> bool {
-        let there = |fate: &Fate| matches!(fate, Fate::Copied | Fate::Adopted | Fate::Excluded);
+        let there = |fate: &Fate| matches!(fate, Fate::Copied | Fate::Adopted | Fate::Excluded | Fate::Gone);
         let proven = |evidence: &Evidence| matches!(evidence, Evidence::MetadataEqual | Evidence::BytesEqual);
         self.unsettled == 0
             && self.fates.iter().all(|(fate, count)| *count == 0 || there(fate))
@@ -79,6 +81,10 @@ pub(super) struct Memory {
     pub(super) created: bool,
     /// Of a target without lasting UIDs: everything was tried once, what is left to do is to look.
     tried: bool,
+    /// Passes that asked for a further one.
+    again: u32,
+    /// The source's UIDVALIDITY under which all this was learnt.
+    epoch: Option<UidValidity>,
     /// Both folders have been opened and listed.
     opened: bool,
     /// The target refused the folder for its name.
@@ -149,7 +155,15 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
         let failure = match pass.run().await {
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
-            Ok(Passed::Again) => continue,
+            Ok(Passed::Again) if pass.memory.again < AGAIN_MAX => {
+                pass.memory.again += 1;
+                continue;
+            }
+            Ok(Passed::Again) => {
+                let text =
+                    format!("bring folder \"{}\" to an end: the target shows other than it acknowledges", pair.target);
+                return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
+            }
             Ok(end) => return Ok(end),
             Err(failure) => failure,
         };
@@ -167,6 +181,10 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
                 if failure.side == Some(Side::Target) && memory.opened && memory.fruitless <= FRUITLESS_MAX => {}
             Remedy::Ask | Remedy::Skip => return Err(failure),
             // It was not one message that was refused: tried a few times, then it is the folder.
+            // What it says of this folder makes no sense, however often it is asked.
+            Remedy::Reconnect if failure.kind == Kind::Protocol && memory.fruitless > FRUITLESS_MAX => {
+                return Err(Failure { kind: Kind::FolderRefused, ..failure });
+            }
             Remedy::Again if memory.fruitless > FRUITLESS_MAX => {
                 return Err(Failure { kind: Kind::FolderRefused, ..failure });
             }
@@ -277,6 +295,11 @@ impl Pass<'_> {
             Err(failure) => return Err(failure),
         };
         self.memory.opened = true;
+        if !both.source_lasts || self.memory.epoch.replace(both.source_validity) != Some(both.source_validity) {
+            // UIDs are those of other messages.
+            self.memory.strikes.clear();
+            self.memory.refused.clear();
+        }
         self.forget_surplus(&both).await?;
         let mut plan = self.sort(&both).await?;
         removed::judge(self.account, &self.pair.target, &plan)?;
@@ -324,7 +347,9 @@ impl Pass<'_> {
             }
             stable::look_again(&task, &uids, source).await?;
         }
-        failed::name(&task, &self.pair.source.name, source).await?;
+        if let Some(source) = source {
+            self.account.source.keep(source);
+        }
         if !target_lasts && !uids.is_empty() {
             // Where it went is found by opening the folder again.
             self.memory.tried = true;
@@ -354,6 +379,7 @@ impl Pass<'_> {
             resend::resend(&task, &self.pair.source.name, short).await?;
             return Ok(Passed::Again);
         }
+        failed::name(&task, &self.pair.source.name, None).await?;
         end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
         if self.account.mode.retry {
             // Left as they are: what their records say is of a folder that is no more.
@@ -437,7 +463,12 @@ impl Pass<'_> {
         let opened = match target.session.examine(self.target_name).await {
             Ok(opened) => opened,
             Err(error) if error.is_refusal() => {
-                let path = &self.pair.target;
+                let (path, failure) = (&self.pair.target, on_target(error));
+                let known = self.memory.created || self.account.ledger.copies(self.row.id).await? > 0;
+                // Closed for a moment is not gone.
+                if failure.kind != Kind::FolderRefused || known && self.is_listed(target).await? {
+                    return Err(failure);
+                }
                 if !removed::may_create(self.account, self.row.id, path, source_validity, source_listing).await? {
                     return Ok(None);
                 }
@@ -495,10 +526,17 @@ impl Pass<'_> {
         Failure::new(side, Kind::Lost, text)
     }
 
+    async fn is_listed(&self, target: &mut Lease<Target>) -> Result<bool, Failure> {
+        let folders = target.session.folders().await.map_err(on_target)?;
+        Ok(folders.iter().any(|folder| folder.selectable && folder.name == *self.target_name))
+    }
+
     /// Makes the folder. What is refused once may be refused by chance: only twice is it the name.
     async fn create(&self, target: &mut Lease<Target>) -> Result<(), ImapError> {
         match target.session.create(self.target_name, self.pair.role).await {
-            Err(error) if error.is_refusal() => target.session.create(self.target_name, self.pair.role).await,
+            Err(ImapError::Refused { refusal, .. }) if refuses_name(&refusal.words) => {
+                target.session.create(self.target_name, self.pair.role).await
+            }
             other => other,
         }
     }
@@ -527,11 +565,9 @@ impl Pass<'_> {
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
         let listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
         let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
-        let known = account.ledger.records(self.row.id, source_validity, Uid::FIRST, WINDOW).await?;
-        // Acknowledged without a UID counts too.
-        let there = |stage| matches!(stage, Stage::Intended | Stage::Settled(Fate::Copied | Fate::Adopted));
-        let been_there = known.iter().any(|record| record.target.is_some() || there(record.stage));
-        if self.pair.existing.is_some() || been_there {
+        let copies = account.ledger.copies(self.row.id).await?;
+        let intended = account.ledger.intended(self.row.id, source_validity).await?;
+        if self.pair.existing.is_some() || copies > 0 || !intended.is_empty() {
             return Err(failure);
         }
         if self.memory.name_refused && !self.pair.otherwise.is_empty() {

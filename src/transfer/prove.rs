@@ -100,6 +100,7 @@ pub(super) async fn prove(
         }
         task.account.ledger.prove(task.folder, task.source_validity, proofs).await?;
     }
+    let missing = still_missing(task, &mut target, missing).await?;
     settle_missing(task, missing).await?;
     let short = read_back(task, &mut target, &listed, to_read).await?;
     let state = target.session.status(task.target_name).await.ok();
@@ -199,6 +200,27 @@ async fn tell(task: &Task<'_>, record: &Record, proof: &Proof, shown: &Shown, ma
         copy::note_change(task, record.source_uid, kind, what).await?;
     }
     Ok(())
+}
+
+/// Looks once more, after a while: some servers lag behind with what they list. What shows up is proven by the next run.
+async fn still_missing(
+    task: &Task<'_>,
+    target: &mut Lease<Target>,
+    mut missing: Vec<Record>,
+) -> Result<Vec<Record>, Failure> {
+    missing.retain(|record| {
+        let here = record.target.is_some_and(|(validity, _)| Some(validity) == task.target_validity);
+        here && task.listing.get(record.source_uid).is_some()
+    });
+    let uids = missing.iter().filter_map(|record| record.target.map(|(_, uid)| uid));
+    let Some((first, last)) = uids.clone().min().zip(uids.max()).filter(|_| task.target_lasts) else {
+        return Ok(missing);
+    };
+    tokio::time::sleep(task.account.settle).await;
+    let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
+    let now = target.session.listing(first, last, opened.state.messages).await.map_err(on_target)?;
+    missing.retain(|record| record.target.is_some_and(|(_, uid)| now.get(uid).is_none()));
+    Ok(missing)
 }
 
 /// The target said OK, said where, and does not list it: it drops what it takes for a double, or somebody was very quick.

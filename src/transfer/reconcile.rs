@@ -178,6 +178,7 @@ pub(super) async fn match_once(
     let mut matched = matching.finish();
     let left: BTreeSet<Uid> = plan.left.iter().map(|(_, offer)| offer.uid()).collect();
     matched.surplus.retain(|uid| !left.contains(uid));
+    matched.doubles.retain(|(_, uid)| !left.contains(uid));
     matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
     Ok(matched)
 }
@@ -287,6 +288,10 @@ async fn write_down(
                 let landed = Landed::Adopted { target, evidence, found: Found::Ours };
                 ours.push((one.source_uid, landed));
             }
+        }
+        for (uid, target_uid) in &plan.returned {
+            let (target, evidence) = ((target_validity, *target_uid), Evidence::None);
+            ours.push((*uid, Landed::Adopted { target, evidence, found: Found::Ours }));
         }
         ledger.landed(folder, validity, ours).await?;
         ledger.adopt(folder, validity, theirs).await?;

@@ -81,6 +81,7 @@ impl Model {
             Do::Settle(number, ending, trouble) => {
                 let record = self.records.entry(*number).or_insert_with(|| bare(*number));
                 (record.stage, record.evidence) = (Stage::Settled((*ending).into()), Evidence::None);
+                record.target = record.target.filter(|_| *ending != Ending::Gone);
                 if *trouble {
                     self.troubles.insert(*number)
                 } else {
