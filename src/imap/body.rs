@@ -253,23 +253,26 @@ impl Body {
         self.traits
     }
 
-    /// Gives the digest of the first `length` bytes, of all where there are not as many.
+    /// Gives the digest of the first `length` bytes, of all where there are not as many, and whether the rest holds anything
+    /// but white space and NUL.
     ///
     /// # Errors
     /// What hinders reading the spool file.
-    pub async fn beginning(&mut self, length: u64) -> std::io::Result<Digest> {
+    pub async fn beginning(&mut self, length: u64) -> std::io::Result<(Digest, bool)> {
         let mut sha = Sha256::new();
-        let (mut at, mut piece) = (0, Vec::new());
-        while at < length.min(self.length) {
+        let (mut at, mut piece, mut says_more) = (0, Vec::new(), false);
+        while at < self.length {
             self.read(at, &mut piece).await?;
             if piece.is_empty() {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            let rest = usize::try_from(length - at).unwrap_or(usize::MAX);
-            sha.update(&piece[..piece.len().min(rest)]);
+            let inside = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
+            let (first, rest) = piece.split_at(inside);
+            sha.update(first);
+            says_more |= rest.iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0);
             at += piece.len() as u64;
         }
-        Ok(Digest(sha.finalize().into()))
+        Ok((Digest(sha.finalize().into()), says_more))
     }
 
     /// Writes the bytes to a file, as the server gave them.
@@ -363,8 +366,17 @@ mod tests {
             assert!(bytes(&mut body).await == message);
             for length in [0, 1, 65_536, 70_001, message.len(), message.len() + 9] {
                 let beginning = &message[..length.min(message.len())];
-                assert_eq!(body.beginning(length as u64).await.unwrap(), digest(beginning));
+                let says_more = length < message.len();
+                assert_eq!(body.beginning(length as u64).await.unwrap(), (digest(beginning), says_more));
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_in_blank_lines_says_no_more_after_them() {
+        let mut body = body(b"A: b\r\n\r\nc\r\n \r\n\0\r\n", 3, 1 << 20).await;
+        for (length, says_more) in [(0, true), (8, true), (9, false), (11, false), (99, false)] {
+            assert_eq!(body.beginning(length).await.unwrap().1, says_more, "{length}");
         }
     }
 

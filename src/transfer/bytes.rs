@@ -76,8 +76,11 @@ pub(super) async fn beginnings<E: End>(
                     break;
                 }
                 // What cannot be read proves nothing.
-                let Ok(digest) = body.beginning(*length).await else { break };
-                beginnings.insert(*length, digest);
+                let Ok((digest, says_more)) = body.beginning(*length).await else { break };
+                // Some servers take away empty lines at the end: nothing was cut off.
+                if says_more {
+                    beginnings.insert(*length, digest);
+                }
             }
             found.push((uid, beginnings));
         }

@@ -487,8 +487,8 @@ fn a_batch_of_broken_job_files_is_refused_before_any_connection() {
         ("syntax", "[limits.target]", "[limits.target", 1, "close what was opened"),
         ("range", "= 300", "= 0", 2, ""),
         ("type", "= 300", "= [300]", 2, ""),
-        ("secret", "{ env = \"PASSWORD\" }", "{ env = \"$PASSWORD\" }", 4, "leave out the dollar sign"),
-        ("tls", "tls = \"none\"", "tls = \"ssl\"", 4, ""),
+        ("secret", "{ env = \"PASSWORD\" }", "{ env = \"$PASSWORD\" }", 6, "leave out the dollar sign"),
+        ("tls", "tls = \"none\"", "tls = \"ssl\"", 6, ""),
     ];
     let program = Program::new();
     program.write("good.toml", &good);
