@@ -373,7 +373,7 @@ async fn work(account: Arc<Account>, survey: Arc<Survey>, waiting: Arc<Mutex<Wai
         }
         let Some(pair) = group.pop_front() else { return ends };
         let path = pair.source.path.to_string();
-        let end = folder::run(&account, &survey, &pair).await;
+        let end = Box::pin(folder::run(&account, &survey, &pair)).await;
         match &end {
             Ok(done) => {
                 account
