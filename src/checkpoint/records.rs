@@ -643,7 +643,14 @@ fn land(
     const FOUND: &str = "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7
         WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
     let (sql, stage, evidence, target) = match landed {
-        Landed::Acknowledged(proof) => (ACKNOWLEDGED, COPIED, Evidence::None, proof.target()),
+        Landed::Acknowledged(proof) => {
+            // One copy stands for one message: where it is is not known then, and it is looked for.
+            let target = match proof.target() {
+                Some(target) if is_held(connection, folder, (validity, uid), target)? => None,
+                target => target,
+            };
+            (ACKNOWLEDGED, COPIED, Evidence::None, target)
+        }
         Landed::Adopted { target, evidence, found: Found::Ours } => (FOUND, COPIED, evidence, Some(target)),
         Landed::Adopted { target, evidence, found: Found::Theirs } => (FOUND, ADOPTED, evidence, Some(target)),
     };
@@ -663,6 +670,20 @@ fn land(
             forget_trouble(connection, folder, validity, uid)
         }
     }
+}
+
+/// Says whether a target message is the copy of another source message.
+fn is_held(
+    connection: &Connection,
+    folder: FolderId,
+    (validity, uid): (UidValidity, Uid),
+    (target_validity, target_uid): (UidValidity, Uid),
+) -> Result<bool, Fault> {
+    const HELD: &str =
+        "SELECT EXISTS (SELECT 1 FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid = ?3
+        AND stage >= 1 AND validity = ?4 AND uid <> ?5)";
+    let values = params![folder.0, target_validity.value(), target_uid.value(), validity.value(), uid.value()];
+    Ok(connection.prepare_cached(HELD)?.query_row(values, |row| row.get(0))?)
 }
 
 pub(super) fn settle_one(

@@ -205,6 +205,33 @@ pub(super) fn field(header: &[u8], name: &[u8]) -> String {
     line.map(|line| crate::failure::harmless(&line[name.len() + 1..])).unwrap_or_default()
 }
 
+/// To whom a message is addressed, and whether its sender wants to know that it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipients {
+    /// The fields To and Cc, as they stand there.
+    pub fields: String,
+    /// It asks for a receipt (RFC 8098, or the older Return-Receipt-To).
+    pub asks_receipt: bool,
+}
+
+impl Recipients {
+    pub(super) fn read(header: &[u8]) -> Self {
+        let (mut fields, mut asks_receipt, mut skipped) = (Vec::new(), false, false);
+        for line in header.split_inclusive(|byte| *byte == b'\n') {
+            if !line.starts_with(b" ") && !line.starts_with(b"\t") {
+                skipped = [&b"disposition-notification-to:"[..], b"return-receipt-to:"]
+                    .iter()
+                    .any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
+                asks_receipt |= skipped;
+            }
+            if !skipped {
+                fields.extend_from_slice(line);
+            }
+        }
+        Self { fields: String::from_utf8_lossy(&fields).into_owned(), asks_receipt }
+    }
+}
+
 /// A message's bytes, whole.
 pub struct Body {
     store: Store,

@@ -22,7 +22,7 @@ mod utf7;
 mod wire;
 
 pub use append::{Answer, Outgoing};
-pub use body::{Body, BodyRoom, Traits};
+pub use body::{Body, BodyRoom, Recipients, Traits};
 pub use connection::Capabilities;
 pub use error::{ImapError, Refusal};
 pub use fetch::{Brake, Fetched, RefusedFetch};

@@ -2,7 +2,7 @@
 //!
 //! Invariant: `Session<Source>` has no method that changes anything on the server; that is so by type.
 
-use super::body::field;
+use super::body::{Recipients, field};
 use super::connection::{Capabilities, Connection, Part, numbered, numeric_code, pairs, untagged};
 use super::error::{ImapError, Refusal};
 use super::folders::Namespace;
@@ -443,23 +443,23 @@ impl<E: End> Session<E> {
         Ok(found.into_iter().map(|(uid, (subject, date))| (uid, subject, date)).collect())
     }
 
-    /// Gives the To and Cc fields of the newest `count` messages of the open folder, one text for each message.
+    /// Gives to whom the newest `count` messages of the open folder are addressed.
     ///
     /// # Errors
     /// A refusal, a broken connection.
-    pub async fn recipients(&mut self, state: FolderState, count: u32) -> Result<Vec<String>, ImapError> {
+    pub async fn recipients(&mut self, state: FolderState, count: u32) -> Result<Vec<Recipients>, ImapError> {
         let mut found = Vec::new();
         if state.messages == 0 {
             return Ok(found);
         }
         let first = state.messages.saturating_sub(count) + 1;
-        let command = format!("FETCH {first}:{} (BODY.PEEK[HEADER.FIELDS (TO CC)])", state.messages);
+        let fields = "TO CC DISPOSITION-NOTIFICATION-TO RETURN-RECEIPT-TO";
+        let command = format!("FETCH {first}:{} (BODY.PEEK[HEADER.FIELDS ({fields})])", state.messages);
         let whole = self.pipeline("read recipients", vec![command], |response| {
             if let Some(header) = parse_fetch(response).and_then(|seen| seen.header)
                 && found.len() < count as usize
             {
-                let kept = &header[..header.len().min(RECIPIENTS_MAX)];
-                found.push(String::from_utf8_lossy(kept).into_owned());
+                found.push(Recipients::read(&header[..header.len().min(RECIPIENTS_MAX)]));
             }
             Ok(())
         });

@@ -217,7 +217,7 @@ async fn see(context: &Context, account: &Account, config: &config::Account) -> 
             target_check.messages, source_check.messages
         ));
     }
-    warnings.extend(wrong_owner(&mut source, &survey, &config.source.sign_in.user).await?);
+    warnings.extend(newest(&mut source, &survey, &config.source.sign_in.user).await?);
     account.source.keep(source);
     account.target.keep(target);
     let left = left(&survey.map);
@@ -250,27 +250,36 @@ fn side<E: crate::imap::End>(
     }
 }
 
-/// Warns where the newest mail of the inbox is addressed to somebody else: a sign of a swapped pair.
-async fn wrong_owner(
+/// Looks at the newest mail of the inbox. Warns where it is addressed to somebody else, a sign of a swapped pair, and where
+/// it asks for receipts, which some targets send once more (Exchange: imapsync FAQ.Exchange).
+async fn newest(
     source: &mut super::pool::Lease<crate::imap::Source>,
     survey: &Survey,
     user: &str,
-) -> Result<Option<String>, Failure> {
+) -> Result<Vec<String>, Failure> {
     /// Enough to tell lists and aliases from a mailbox of somebody else.
     const LOOKED_AT: u32 = 50;
-    let Some(inbox) = survey.map.pairs.iter().find(|pair| pair.source.path.is_inbox()) else { return Ok(None) };
+    let Some(inbox) = survey.map.pairs.iter().find(|pair| pair.source.path.is_inbox()) else { return Ok(Vec::new()) };
     let on_source = |error: crate::imap::ImapError| error.failure(Side::Source);
     let opened = source.session.examine(&inbox.source.name).await.map_err(on_source)?;
     let recipients = source.session.recipients(opened.state, LOOKED_AT).await.map_err(on_source)?;
     let name = user.split('@').next().unwrap_or(user).to_lowercase();
-    let to_user = recipients.iter().filter(|to| to.to_lowercase().contains(&name)).count();
-    let suspicious = recipients.len() >= 10 && to_user == 0;
-    Ok(suspicious.then(|| {
-        format!(
-            "none of the newest {} messages in the inbox is addressed to {user}: is this the right mailbox?",
-            recipients.len()
-        )
-    }))
+    let to_user = recipients.iter().filter(|to| to.fields.to_lowercase().contains(&name)).count();
+    let receipts = recipients.iter().filter(|to| to.asks_receipt).count();
+    let looked_at = recipients.len();
+    let mut warnings = Vec::new();
+    if looked_at >= 10 && to_user == 0 {
+        warnings.push(format!(
+            "none of the newest {looked_at} messages in the inbox is addressed to {user}: is this the right mailbox?"
+        ));
+    }
+    if receipts > 0 {
+        warnings.push(format!(
+            "{receipts} of the newest {looked_at} messages in the inbox ask for a receipt when they are read, and are copied \
+             as they are: some targets (Exchange) send it once more"
+        ));
+    }
+    Ok(warnings)
 }
 
 fn left(map: &FolderMap) -> Vec<(String, crate::plan::Left)> {

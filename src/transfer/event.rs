@@ -76,7 +76,7 @@ pub enum Event {
         folder: String,
         /// Its UID at the source.
         uid: u32,
-        /// Refused or unreadable.
+        /// Refused, unreadable or missing.
         fate: Fate,
         /// Its subject, for people.
         subject: String,

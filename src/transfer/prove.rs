@@ -6,6 +6,7 @@ use super::copy::{self, Task};
 use super::flags::{Shown, is_proven, note_lost};
 use super::folder::{FolderEnd, Windows, list};
 use super::pool::Lease;
+use super::reconcile::NOT_SHOWN;
 use crate::checkpoint::{Ending, LossKind};
 use crate::failure::{Failure, Kind};
 use crate::imap::{ImapError, Target};
@@ -227,7 +228,7 @@ async fn still_missing(
 /// Sending it again would go on for ever.
 async fn settle_missing(task: &Task<'_>, missing: Vec<Record>) -> Result<(), Failure> {
     let missing = missing.into_iter().map(|record| {
-        let words = "the target acknowledged it and does not show it".to_owned();
+        let words = NOT_SHOWN.to_owned();
         let subject = copy::Subject { size: record.size, ..copy::Subject::default() };
         (record.source_uid, Ending::Missing, Kind::Missing, words, subject)
     });

@@ -5,6 +5,7 @@
 //! wrote, and the server commit it after the first look.
 
 use super::account::Account;
+use super::event::Event;
 use super::folder::{Both, list};
 use super::{bytes, removed};
 use crate::checkpoint::Ending as Fated;
@@ -18,6 +19,9 @@ use std::collections::BTreeSet;
 /// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
 /// has seen what was still under way.
 const LOOKS_MAX: usize = 30;
+
+/// Of a message whose APPEND was answered with OK, and that is not there.
+pub(super) const NOT_SHOWN: &str = "the target acknowledged it and does not show it";
 
 /// The folder that is reconciled.
 pub(super) struct Place<'a> {
@@ -68,7 +72,11 @@ pub(super) async fn reconcile(
         account.ledger.note_surplus(place.folder, doubles).await?;
     }
     removed::recall(account, place.folder, both, &mut matched).await?;
-    write_down(account, place.folder, both, plan, matched).await
+    let missing: Vec<Uid> =
+        matched.absent.iter().filter(|(_, claim)| *claim == Claim::Acknowledged).map(|(uid, _)| *uid).collect();
+    let reconciled = write_down(account, place.folder, both, plan, matched).await?;
+    tell_missing(account, place.path, &missing, &both.source_listing).await;
+    Ok(reconciled)
 }
 
 /// Finds out which messages the target called whole and holds in part: these are sent once more.
@@ -251,6 +259,23 @@ async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(
     session.headers(uids).await.map_err(|error| error.failure(E::SIDE))
 }
 
+/// What was acknowledged without its place, and is nowhere.
+async fn tell_missing(account: &Account, path: &str, missing: &[Uid], listing: &Listing) {
+    for uid in missing {
+        let failed = Event::MessageFailed {
+            account: account.name.clone(),
+            folder: path.to_owned(),
+            uid: uid.value(),
+            fate: Fate::Missing,
+            // The source is asked for it where all that is listed gets its name.
+            subject: String::new(),
+            size: listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0),
+            words: NOT_SHOWN.to_owned(),
+        };
+        account.events.send(failed).await;
+    }
+}
+
 async fn write_down(
     account: &Account,
     folder: FolderId,
@@ -315,7 +340,7 @@ async fn write_down(
                 date: None,
                 trouble: Some(Trouble {
                     kind: "missing".to_owned(),
-                    words: "the target acknowledged it and does not show it".to_owned(),
+                    words: NOT_SHOWN.to_owned(),
                     subject: String::new(),
                     date_header: String::new(),
                     size: both.source_listing.get(uid).and_then(|entry| entry.size).unwrap_or(0),

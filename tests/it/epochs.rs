@@ -198,6 +198,7 @@ async fn f75_messages_that_come_and_go_during_a_run_are_copied_once_or_gone() {
         ledger.close().await.unwrap();
         let end = &end.accounts[0];
         assert!(matches!(end.ending, Ending::Complete | Ending::Exceptions), "{at:?}: {end:#?}");
+        assert!(end.fates.keys().all(|fate| matches!(fate, Fate::Copied | Fate::Gone)), "{at:?}: {end:#?}");
         let gone = end.fates.get(&Fate::Gone).copied().unwrap_or(0);
         let ran = two.haul.run().await;
         ran.assert_complete();

@@ -3,7 +3,7 @@
 use crate::support::haul::{Haul, Side};
 use mailhaul::failure::Kind;
 use mailhaul::mail::Fate;
-use mailhaul::transfer::{Ending, Level, Mode};
+use mailhaul::transfer::{Ending, Event, Level, Mode};
 use mailhaul_testserver::generate::{self, GenerateOptions};
 use mailhaul_testserver::{Act, Falsehood, Nth, Point};
 use mailhaul_testserver::{Config, Features, Literals, NewMessage, Server};
@@ -131,6 +131,12 @@ async fn f77_a_stated_wait_is_obeyed_and_nothing_is_lost() {
     let throttled = "BAD Request is throttled. Suggested Backoff Time: 700 milliseconds";
     let rules = [(Point::command("APPEND"), Nth::Only(10), Act::Reply(throttled.to_owned()))];
     check_target_fault("throttled", &rules).await;
+    let (pair, throttled) = (pair(Features::default()).await, throttled.replace("700", "2000"));
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(10), Act::Reply(throttled));
+    let ran = pair.haul.run().await;
+    ran.assert_complete();
+    let waits = |event: &Event| matches!(event, Event::Waiting { seconds: 2, why, .. } if why.contains("throttled"));
+    assert!(ran.events.iter().any(waits), "{:#?}", ran.events);
 }
 
 #[tokio::test(flavor = "multi_thread")]

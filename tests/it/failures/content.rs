@@ -5,9 +5,10 @@ use crate::support::compare;
 use crate::support::haul::{Haul, Ran, Side};
 use crate::support::judge::{Judged, judge};
 use crate::support::{Dovecot, dovecot};
+use mailhaul::checkpoint::Ledger;
 use mailhaul::mail::{Evidence, Fate};
-use mailhaul::transfer::{Ending, Event};
-use mailhaul_testserver::{Act, Config, Falsehood, NewMessage, Nth, Point, Server};
+use mailhaul::transfer::{self, Ending, Event};
+use mailhaul_testserver::{Act, Config, Doubles, Falsehood, NewMessage, Nth, Point, Server};
 
 /// Messages at a source in this process, and a target that does what the case is about.
 struct Case {
@@ -82,6 +83,39 @@ impl Case {
         assert_eq!((again.copied(), again.end.accounts[0].ending), (0, Ending::Exceptions));
         self.source.faults().clear();
         self.judged().await;
+    }
+
+    /// As [`Self::assert_exact`]; then, with nothing known of it and one copy gone, that one alone is copied.
+    async fn assert_told_apart(&self) {
+        self.assert_exact().await;
+        let whole = self.bodies();
+        std::fs::remove_dir_all(self.haul.state()).unwrap();
+        let target = self.target.account("u");
+        let uid = target.messages("INBOX").unwrap()[0].uid;
+        target.expunge("INBOX", &[uid]).unwrap();
+        assert_eq!(self.haul.run().await.copied(), 1);
+        let mut bodies = self.bodies();
+        bodies.rotate_right(1);
+        assert_eq!(bodies, whole);
+        self.judged().await;
+    }
+
+    /// What a look says before anything is done.
+    async fn warnings(&self) -> Vec<String> {
+        let (context, _events) = self.haul.context();
+        let ledger = context.ledger.clone();
+        let checked = transfer::check(context).await.remove(0);
+        ledger.close().await.unwrap();
+        checked.seen.unwrap().warnings
+    }
+
+    /// What is listed as not on the target: UID and size.
+    async fn troubles(&self) -> Vec<(u32, u64)> {
+        let ledger = Ledger::open(&self.haul.state()).unwrap();
+        let account = ledger.accounts().await.unwrap().remove(0).id;
+        let troubles = ledger.troubles(account, 0, usize::MAX).await.unwrap();
+        ledger.close().await.unwrap();
+        troubles.iter().map(|trouble| (trouble.source_uid.value(), trouble.size)).collect()
     }
 
     /// All arrive, and those copies that have other bytes are said to have.
@@ -178,15 +212,18 @@ async fn f07_what_is_too_large_is_listed_and_the_others_arrive() {
         assert!(!case.target.log().iter().any(|logged| logged.line.contains("{5")));
     }
     for reply in ["NO [TOOBIG] Message too large", "NO Maximum message size exceeded", "NO [LIMIT] too large"] {
-        let case = Case::new(&messages, target()).await;
-        case.target.faults().add(Point::AppendContaining(b"xxxxx".to_vec()), Nth::All, Act::Reply(reply.to_owned()));
-        if reply.contains("LIMIT") {
-            // Not the message's by its code: it is still not lost in silence.
-            assert_ne!(case.haul.run().await.end.accounts[0].ending, Ending::Complete);
-            continue;
-        }
-        case.assert_second_is(Fate::Refused, "").await;
+        let act = Act::Reply(reply.to_owned());
+        assert_too_large(&messages, act, &reply[reply.find(' ').unwrap() + 1..]).await;
     }
+    assert_too_large(&messages, Act::Bye("Message too large".to_owned()), "").await;
+}
+
+/// The second is refused by its answer, and listed with its size.
+async fn assert_too_large(messages: &[&[u8]; 3], act: Act, words: &str) {
+    let case = Case::new(messages, target()).await;
+    case.target.faults().add(Point::AppendContaining(b"xxxxx".to_vec()), Nth::All, act);
+    case.assert_second_is(Fate::Refused, words).await;
+    assert_eq!(case.troubles().await, [(2, messages[1].len() as u64)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,14 +287,14 @@ async fn f13_messages_without_headers_arrive_once_and_unchanged() {
 async fn f14_equal_headers_with_other_bodies_are_other_messages() {
     let warning = |text: &str| format!("Subject: quota\r\nMessage-ID: <q@x>\r\nDate: x\r\n\r\n{text}\r\n").into_bytes();
     // The same length, so that nothing but the bytes tells them apart.
-    Case::new(&[&warning("90 %"), &warning("95 %"), &warning("99 %")], target()).await.assert_exact().await;
+    Case::new(&[&warning("90 %"), &warning("95 %"), &warning("99 %")], target()).await.assert_told_apart().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f15_one_message_id_on_two_messages_is_two_messages() {
     let messages: [&[u8]; 2] =
         [b"Message-ID: <a@x>\r\nSubject: 1\r\n\r\nx", b"Message-ID: <a@x>\r\nSubject: 2\r\n\r\ny"];
-    Case::new(&messages, target()).await.assert_exact().await;
+    Case::new(&messages, target()).await.assert_told_apart().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,6 +304,35 @@ async fn f16_ten_equal_messages_stay_ten() {
     case.target.faults().add(Point::command("APPEND"), Nth::Every(3), Act::SwallowReply);
     case.assert_exact().await;
     assert_eq!(case.bodies().len(), 10);
+    Case::new(&[BEFORE; 10], target()).await.assert_told_apart().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f17_what_the_target_takes_for_a_double_is_listed_and_not_sent_again() {
+    let message = |text: &str| format!("Message-ID: <a@x>\r\nSubject: a\r\n\r\n{text}\r\n").into_bytes();
+    let (first, same, other) = (message("first"), message("first"), message("longer than it"));
+    for (uidplus, doubles) in [(true, Doubles::Dropped), (true, Doubles::TakenForTheFirst), (false, Doubles::Dropped)] {
+        let gmail = Config { doubles, ..target() }.features(|features| features.uidplus = uidplus);
+        let case = Case::new(&[&first, BEFORE, &same, &other, AFTER], gmail).await;
+        let ran = case.haul.run().await;
+        let end = &ran.end.accounts[0];
+        let what = format!("UIDPLUS {uidplus}, {doubles:?}: {end:#?}");
+        assert_eq!(end.ending, Ending::Exceptions, "{what}");
+        assert_eq!((end.fates.get(&Fate::Missing), end.fates.get(&Fate::Copied)), (Some(&2), Some(&3)), "{what}");
+        let told = |event: &Event| matches!(event, Event::MessageFailed { fate: Fate::Missing, .. });
+        assert_eq!(ran.events.iter().filter(|event| told(event)).count(), 2, "{what}");
+        let sizes: u64 = [&same, &other].map(|message| message.len() as u64).iter().sum();
+        assert_eq!(case.troubles().await.iter().map(|(_, size)| size).sum::<u64>(), sizes, "{what}");
+        assert_eq!(case.bodies().len(), 3, "{what}");
+        let appends = case.target.stats().appends;
+        assert!(appends <= 5, "each is sent once: {what}");
+        for _ in 0..2 {
+            let again = case.haul.run().await;
+            assert_eq!((again.copied(), again.end.accounts[0].ending), (0, Ending::Exceptions), "{what}");
+        }
+        assert_eq!(case.target.stats().appends, appends, "{what}");
+        case.judged().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,7 +382,15 @@ async fn f21_a_draft_that_exchange_refuses_is_listed_and_the_run_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f22_a_read_receipt_is_still_asked_for() {
     let receipt: &[u8] = b"Disposition-Notification-To: a@x\r\nReturn-Receipt-To: a@x\r\nSubject: x\r\n\r\nx\r\n";
-    Case::new(&[receipt], target()).await.assert_exact().await;
+    let case = Case::new(&[receipt, BEFORE, b"disposition-notification-to:\r\n a@x\r\n\r\nx"], target()).await;
+    case.assert_exact().await;
+    let warnings = case.warnings().await;
+    assert!(warnings.iter().any(|line| line.contains("2 of the newest 3") && line.contains("receipt")), "{warnings:?}");
+    assert_eq!(Case::new(&[BEFORE], target()).await.warnings().await, [""; 0]);
+    // Who is told that it was read is not whom it is for.
+    let to_others: &[u8] = b"Disposition-Notification-To: u@x\r\nTo: b@x\r\n\r\nx";
+    let warnings = Case::new(&[to_others; 10], target()).await.warnings().await;
+    assert!(warnings.iter().any(|line| line.contains("is addressed to u:")), "{warnings:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

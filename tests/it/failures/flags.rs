@@ -112,6 +112,10 @@ async fn f31_and_f33_no_append_names_a_flag_that_no_client_may_set() {
 async fn f32_keywords_go_as_they_came_without_a_backslash() {
     let case = Case::new(Config::plain("u")).await;
     case.add("one", "$NOTJUNK NonJunk $label1", DATE);
+    case.haul.run().await.assert_complete();
+    // At once: not after a refusal that was made good.
+    let sent = case.target_lines("APPEND");
+    assert!(sent.len() == 1 && sent[0].contains("($label1 $NOTJUNK NonJunk)"), "{sent:?}");
     case.settle(Ending::Complete).await;
     assert_eq!(case.flags(), ["$NOTJUNK $label1 NonJunk"]);
 }
@@ -353,7 +357,7 @@ async fn f40_a_space_at_the_end_of_a_list_is_no_flag() {
         b"* 2 FETCH (FLAGS (\\Seen ) UID 2 INTERNALDATE \" 1-Feb-2021 03:04:05 +0100\" RFC822.SIZE 21)\r\n".to_vec(),
     );
     case.source.faults().add(Point::after_execute("UID FETCH"), Nth::Only(1), news);
-    case.haul.run().await;
+    case.haul.run().await.assert_complete();
     assert_eq!(case.flags(), ["\\Flagged", "\\Seen"]);
 }
 

@@ -55,6 +55,8 @@ pub struct Config {
     pub munge_eight_bit_headers: bool,
     /// Whether a NUL becomes 0x80 on APPEND, as in Dovecot 2.3.
     pub nul_becomes_80: bool,
+    /// What becomes of a message whose Message-ID its mailbox has already.
+    pub doubles: Doubles,
     /// Whether a message with NUL is refused, with Cyrus's words.
     pub refuse_nul: bool,
     /// Whether a message with LF not after CR is refused, with Cyrus's words.
@@ -112,6 +114,7 @@ impl Default for Config {
             zone_kept: true,
             munge_eight_bit_headers: false,
             nul_becomes_80: false,
+            doubles: Doubles::Kept,
             refuse_nul: false,
             refuse_bare_lf: false,
             refuse_empty: true,
@@ -270,6 +273,17 @@ pub enum Literals {
     Minus,
     /// None: each waits for the server's `+`.
     Synchronising,
+}
+
+/// What an APPEND does with a message whose Message-ID the mailbox has already. It is answered with OK whatever it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubles {
+    /// Stores it, like any other.
+    Kept,
+    /// Stores nothing; APPENDUID tells a UID that no message gets.
+    Dropped,
+    /// Stores nothing, as Gmail does; APPENDUID tells where the message is that was there before.
+    TakenForTheFirst,
 }
 
 /// Which keywords a mailbox takes.

@@ -54,7 +54,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub use config::{Config, Features, Keywords, Literals, Mechanism, TlsMode, User};
+pub use config::{Config, Doubles, Features, Keywords, Literals, Mechanism, TlsMode, User};
 pub use faults::{Act, Falsehood, Faults, Gate, Held, Lie, Nth, Point, Rule, RuleId};
 pub use log::{Logged, Stats};
 pub use store::{

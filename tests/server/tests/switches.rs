@@ -3,7 +3,7 @@
 mod dialogue;
 
 use dialogue::{Client, check, message, server, server_with};
-use mailhaul_testserver::{Config, Features, Layout, Literals, Mechanism, TlsMode};
+use mailhaul_testserver::{Config, Doubles, Features, Layout, Literals, Mechanism, TlsMode};
 
 async fn capabilities(change: impl FnOnce(&mut Features)) -> String {
     Client::signed_in(&server_with(change)).await.run("CAPABILITY").await
@@ -306,6 +306,20 @@ async fn sign_in_follows_the_configuration() {
     let empty = mailhaul_testserver::Server::in_memory(config).unwrap();
     empty.set_password("new", "pw");
     Client::to(&empty).play("S: * OK …\nC: a LOGIN new pw\nS: a OK …").await;
+}
+
+#[tokio::test]
+async fn a_message_id_that_is_there_may_be_kept_out() {
+    let append = "C: a APPEND INBOX {15+}\nC: Message-ID: <a>\n";
+    for (doubles, told, stored) in [(Doubles::Kept, 2, 3), (Doubles::Dropped, 2, 2), (Doubles::TakenForTheFirst, 1, 2)]
+    {
+        let server = server(|config| config.doubles = doubles);
+        let mut client = Client::signed_in(&server).await;
+        client.play(&format!("{append}S: a OK [APPENDUID 1600000001 1] …")).await;
+        client.play(&format!("{append}S: a OK [APPENDUID 1600000001 {told}] …")).await;
+        client.play("C: a APPEND INBOX {15+}\nC: Message-ID: <b>\nS: a OK …").await;
+        assert_eq!(server.account("u").messages("INBOX").unwrap().len(), stored, "{doubles:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@
 
 use super::selected::Selected;
 use super::{Answer, Command, Commit, Reply, Session, Stop, bad, no, ok};
+use crate::config::Doubles;
 use crate::dates;
 use crate::faults::Event;
 use crate::mime;
 use crate::parser::{Announced, Cursor, Syntax, Text, announced, compress};
-use crate::store::{Account, NewMessage, StoreError};
+use crate::store::{Account, Folder, NewMessage, StoreError};
 use crate::wire::Line;
 
 /// What is said of a message before its literal.
@@ -211,7 +212,8 @@ impl Session {
             let (count, bytes) = (messages.len(), messages.iter().map(|message| message.body.len()).sum::<usize>());
             let stored = account.write(|folders| -> Result<(u32, Vec<u32>), StoreError> {
                 let folder = folders.selectable_mut(account.layout(), mailbox)?;
-                Ok((folder.uid_validity, messages.into_iter().map(|message| folder.push(message)).collect()))
+                let doubles = shared.config.doubles;
+                Ok((folder.uid_validity, messages.into_iter().map(|message| keep(folder, message, doubles)).collect()))
             })?;
             shared.log.count(|stats| {
                 stats.appends += 1;
@@ -258,6 +260,26 @@ impl Session {
 
 pub(super) fn try_create(error: StoreError) -> Reply {
     super::refusal(error, "[TRYCREATE] ")
+}
+
+/// Stores a message, or takes it for one that is there; gives the UID that is told.
+fn keep(folder: &mut Folder, message: NewMessage, doubles: Doubles) -> u32 {
+    let ids = |body: &[u8]| mime::values(body, b"Message-ID");
+    let first = match doubles {
+        Doubles::Kept => None,
+        _ => Some(ids(&message.body))
+            .filter(|wanted| !wanted.is_empty())
+            .and_then(|wanted| folder.messages.iter().find(|one| ids(&one.body) == wanted))
+            .map(|one| one.uid),
+    };
+    match first {
+        None => folder.push(message),
+        Some(uid) if doubles == Doubles::TakenForTheFirst => uid,
+        Some(_) => {
+            folder.uid_next += 1;
+            folder.uid_next - 1
+        }
+    }
 }
 
 fn halve(message: &mut NewMessage) {
