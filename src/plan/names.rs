@@ -35,7 +35,7 @@ pub(super) struct Fitted {
 /// name of a file, of 255 bytes.
 const CAREFUL_MAX: usize = 200;
 
-/// Gives the name that [`escape`] made this of; None for one that was shortened, or that nothing made.
+/// Gives the name that escaping made this of; None for one that was shortened, or that nothing made.
 #[must_use]
 pub fn unescape(part: &str) -> Option<String> {
     if part == "=" {
