@@ -403,7 +403,7 @@ fn every_command_has_help_with_examples() {
     (exit code 3). Files that are there are left alone.
 
     With --json, one object per line: what = "failed" is not there, what = "changed" arrived and
-    lost something.
+    lost something, what = "surplus" is too many on the target.
 
     To try them again: mailhaul run acme.toml --failed
     "#);

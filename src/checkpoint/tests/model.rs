@@ -58,11 +58,19 @@ impl Model {
         match step {
             Do::Intend(uids, floor) => self.intend(uids, *floor),
             Do::Acknowledge(number, target) => {
+                // A place that stands for another message is none.
+                let held = |place: &(UidValidity, Uid)| {
+                    self.records.values().any(|record| {
+                        let other = record.source_uid != uid(*number) && record.stage != Stage::Intended;
+                        other && record.target == Some(*place)
+                    })
+                };
+                let place = target.map(|target| (validity(TARGET), uid(target))).filter(|place| !held(place));
                 let open = self.records.get_mut(number);
                 let open = open.filter(|record| matches!(record.stage, Stage::Intended | Stage::Settled(Fate::Copied)));
                 let Some(record) = open else { return };
                 (record.stage, record.evidence) = (Stage::Settled(Fate::Copied), Evidence::None);
-                record.target = target.map(|target| (validity(TARGET), uid(target))).or(record.target);
+                record.target = place.or(record.target);
                 self.troubles.remove(number);
             }
             Do::Find(number, target, found) => {
