@@ -281,13 +281,14 @@ impl Body {
     }
 
     /// Gives the digest of the first `length` bytes, of all where there are not as many, and whether the rest holds anything
-    /// but white space and NUL.
+    /// but white space and NUL; where the beginning does not, any rest counts.
     ///
     /// # Errors
     /// What hinders reading the spool file.
     pub async fn beginning(&mut self, length: u64) -> std::io::Result<(Digest, bool)> {
         let mut sha = Sha256::new();
-        let (mut at, mut piece, mut says_more) = (0, Vec::new(), false);
+        let blank = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0);
+        let (mut at, mut piece, mut said, mut says_more) = (0, Vec::new(), false, false);
         while at < self.length {
             self.read(at, &mut piece).await?;
             if piece.is_empty() {
@@ -296,10 +297,11 @@ impl Body {
             let inside = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
             let (first, rest) = piece.split_at(inside);
             sha.update(first);
-            says_more |= rest.iter().any(|byte| !byte.is_ascii_whitespace() && *byte != 0);
+            said |= !blank(first);
+            says_more |= !blank(rest);
             at += piece.len() as u64;
         }
-        Ok((Digest(sha.finalize().into()), says_more))
+        Ok((Digest(sha.finalize().into()), says_more || !said))
     }
 
     /// Writes the bytes to a file, as the server gave them.
