@@ -84,7 +84,7 @@ impl Ledger {
     /// Opens the ledger of a state directory and makes both where they are missing.
     ///
     /// Refused: a network file system, a file that is no ledger or damaged, a format newer than this program. Reads the
-    /// whole file to know, unless another process has done so and still has it open: about 1.5 s for a million messages.
+    /// whole file to know, unless another process has done so and still has it open.
     pub fn open(directory: &Path) -> Result<Self, LedgerError> {
         struct NoSteps;
         impl Steps for NoSteps {}

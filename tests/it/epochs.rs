@@ -118,14 +118,7 @@ async fn f73_f74_another_uidvalidity_between_a_crash_and_the_look_is_reconciled(
         for (source, target) in [(true, false), (false, true), (true, true)] {
             let two = filled(features.clone()).await;
             let held = two.target.faults().hold(Point::after_execute("APPEND"), Nth::Only(1));
-            let (context, _events) = two.haul.context();
-            let ledger = context.ledger.clone();
-            let running = tokio::spawn(mailhaul::transfer::run(context));
-            held.reached().await;
-            running.abort();
-            let _ = running.await;
-            drop(held);
-            ledger.close().await.unwrap();
+            two.haul.run_dropped_at(held).await;
             if source {
                 two.source.account("u").renumber("INBOX").unwrap();
             }

@@ -271,14 +271,7 @@ async fn of_equal_messages_one_was_acknowledged_before_the_crash() {
             }
             // Stored, and the answer never read: the run is dropped there.
             let held = two.target.faults().hold(Point::after_execute("APPEND"), Nth::Only(stop_at));
-            let (context, _events) = two.haul.context();
-            let ledger = context.ledger.clone();
-            let running = tokio::spawn(mailhaul::transfer::run(context));
-            held.reached().await;
-            running.abort();
-            let _ = running.await;
-            drop(held);
-            ledger.close().await.unwrap();
+            two.haul.run_dropped_at(held).await;
             two.haul.run().await.assert_complete();
             assert_eq!(two.on_target("INBOX"), 4, "UIDPLUS {uidplus}, stopped at {stop_at}");
         }

@@ -68,14 +68,7 @@ async fn f69_two_copies_found_where_one_was_sent_are_no_reason_for_a_third() {
     for uidplus in [true, false] {
         let two = filled(Config { features: Features { uidplus, ..single() }, ..Config::plain("u") }, 1).await;
         let held = two.target.faults().hold(Point::after_execute("APPEND"), Nth::Only(1));
-        let (context, _events) = two.haul.context();
-        let ledger = context.ledger.clone();
-        let running = tokio::spawn(mailhaul::transfer::run(context));
-        held.reached().await;
-        running.abort();
-        let _ = running.await;
-        drop(held);
-        ledger.close().await.unwrap();
+        two.haul.run_dropped_at(held).await;
         two.has("INBOX", dated(message(0), 0));
         for _ in 0..2 {
             let ran = two.haul.run().await;

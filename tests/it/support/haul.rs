@@ -5,6 +5,7 @@ use mailhaul::checkpoint::Ledger;
 use mailhaul::config::{self, Context as Reading, Job};
 use mailhaul::net::{Dial, Network};
 use mailhaul::transfer::{self, Context, Event, Events, JobEnd, Mode, Shared};
+use mailhaul_testserver::Held;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -139,6 +140,18 @@ impl Haul {
     /// Runs the job to its end.
     pub(crate) async fn run(&self) -> Ran {
         self.run_in(Mode::default()).await
+    }
+
+    /// Runs the job until a server is held, and drops it there as it is.
+    pub(crate) async fn run_dropped_at(&self, held: Held) {
+        let (context, _events) = self.context();
+        let ledger = context.ledger.clone();
+        let running = tokio::spawn(transfer::run(context));
+        held.reached().await;
+        running.abort();
+        let _ = running.await;
+        drop(held);
+        ledger.close().await.unwrap();
     }
 
     pub(crate) async fn run_in(&self, mode: Mode) -> Ran {
