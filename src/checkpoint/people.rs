@@ -91,6 +91,8 @@ pub struct FolderSummary {
     pub target: WireName,
     /// At the source, for people.
     pub path: FolderPath,
+    /// The source's UIDVALIDITY that was last worked under; None: no message was ever looked at.
+    pub validity: Option<UidValidity>,
     /// The last pass ended clean.
     pub clean: bool,
     /// What became of its messages.
@@ -198,7 +200,7 @@ impl Ledger {
 
     /// Gives the folders of an account that are worked on, by path.
     pub async fn folders(&self, account: AccountId) -> Result<Vec<FolderSummary>, LedgerError> {
-        const SQL: &str = "SELECT id, source, target, path, watermark IS NOT NULL FROM folders
+        const SQL: &str = "SELECT id, source, target, path, watermark IS NOT NULL, validity FROM folders
             WHERE account = ?1 AND current = 1 ORDER BY path";
         self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
@@ -396,6 +398,7 @@ fn folder(row: &Row<'_>) -> rusqlite::Result<FolderSummary> {
         target: WireName::new(row.get::<_, Vec<u8>>(2)?),
         path: path(row, 3)?,
         clean: row.get(4)?,
+        validity: row.get::<_, Option<u32>>(5)?.and_then(UidValidity::new),
         totals: Totals::default(),
     })
 }

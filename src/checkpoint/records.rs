@@ -524,9 +524,9 @@ impl Ledger {
 }
 
 /// Any UIDVALIDITY but ?2, in two ranges of the primary key: the records under ?2 are the most, and need not be read.
-const OTHERS: [&str; 2] = ["validity < ?2", "validity > ?2"];
+pub(super) const OTHERS: [&str; 2] = ["validity < ?2", "validity > ?2"];
 
-const SELECT: &str =
+pub(super) const SELECT: &str =
     "SELECT uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid, size, digest,
     header, date, zone, flags, risky FROM records";
 
@@ -605,7 +605,7 @@ fn put(
     ])?)
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let (date, zone): (Option<i64>, Option<i16>) = (row.get(10)?, row.get(11)?);
     let flags = row.get_ref(12)?.as_str()?;
     Ok(Record {

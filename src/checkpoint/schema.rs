@@ -16,7 +16,11 @@ pub(super) struct Step {
 }
 
 /// Every format there ever was: step N leads to format N + 1. Steps are added, never changed.
-pub(super) const STEPS: &[Step] = &[Step { needs: "0.1.0", sql: FORMAT_1 }, Step { needs: "0.2.0", sql: FORMAT_2 }];
+pub(super) const STEPS: &[Step] = &[
+    Step { needs: "0.1.0", sql: FORMAT_1 },
+    Step { needs: "0.2.0", sql: FORMAT_2 },
+    Step { needs: "0.2.0", sql: FORMAT_3 },
+];
 
 /// Codes of `stage` and `evidence` are in `codec`. Times are milliseconds since 1970.
 const FORMAT_1: &str = "
@@ -140,6 +144,12 @@ CREATE TABLE sums (
     name TEXT PRIMARY KEY,                      -- of the table
     sum INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Under which source UIDVALIDITY the message has its number of which a surplus is a copy or a part.
+const FORMAT_3: &str = "
+ALTER TABLE surplus ADD COLUMN validity INTEGER NOT NULL DEFAULT 1;
+UPDATE surplus SET validity = COALESCE((SELECT validity FROM folders WHERE id = folder), 1);
 ";
 
 /// Gives the newest format of these steps.

@@ -7,9 +7,9 @@
 use super::accounts::{AccountId, FolderId};
 use super::codec;
 use super::error::{Fault, LedgerError};
-use super::records::settle_one;
+use super::records::{OTHERS, SELECT, record, settle_one};
 use super::{Ending, FolderSummary, Ledger, Settlement};
-use crate::mail::{Digest, Flags, FolderPath, InternalDate, Uid, UidValidity};
+use crate::mail::{Digest, Flags, FolderPath, InternalDate, Record, Uid, UidValidity};
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use std::time::SystemTime;
@@ -31,8 +31,6 @@ pub struct Suspect {
     pub date: Option<InternalDate>,
     /// As sent.
     pub flags: Flags,
-    /// Its bytes are such as some servers alter.
-    pub risky: bool,
     /// When it was found absent.
     pub since: SystemTime,
     /// The folder's UIDNEXT when it was last looked for.
@@ -67,8 +65,8 @@ impl SurplusKind {
 pub struct Surplus {
     /// Where it is.
     pub target: (UidValidity, Uid),
-    /// Of which source message it is a copy or a part.
-    pub source_uid: Uid,
+    /// The source message it is a copy or a part of, under the UIDVALIDITY it had.
+    pub source: (UidValidity, Uid),
     /// What it is.
     pub kind: SurplusKind,
 }
@@ -118,10 +116,57 @@ impl Ledger {
         .map(drop)
     }
 
+    /// As [`Self::give_up`], with all open intents from under other source UIDVALIDITYs than this one, or from under all:
+    /// their messages have other numbers now, or none that last.
+    pub async fn give_up_earlier(
+        &self,
+        folder: FolderId,
+        except: Option<UidValidity>,
+        floor: (UidValidity, Uid),
+    ) -> Result<(), LedgerError> {
+        // No UIDVALIDITY is 0.
+        let except = except.map_or(0, UidValidity::value);
+        let earlier: Vec<UidValidity> = self
+            .read(move |connection| {
+                let mut earlier = Vec::new();
+                for others in OTHERS {
+                    let sql =
+                        format!("SELECT DISTINCT validity FROM records WHERE folder = ?1 AND {others} AND stage = 0");
+                    let mut select = connection.prepare_cached(&sql)?;
+                    let rows = select.query_map(params![folder.0, except], |row| codec::validity(row, 0))?;
+                    earlier.extend(rows.collect::<Result<Vec<_>, _>>()?);
+                }
+                Ok(earlier)
+            })
+            .await?;
+        for validity in earlier {
+            let intended = self.intended(folder, validity).await?;
+            let uids = intended.iter().map(|record| record.source_uid).collect();
+            self.give_up(folder, validity, floor, uids).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the records of messages that had these bytes when they were sent.
+    pub async fn of_bytes(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        digest: Digest,
+    ) -> Result<Vec<Record>, LedgerError> {
+        const REST: &str = "WHERE folder = ?1 AND validity = ?2 AND digest = ?3 ORDER BY uid";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(&format!("{SELECT} {REST}"))?;
+            let rows = select.query_map(params![folder.0, validity.value(), digest.0], record)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Gives the suspects of one folder, the oldest first.
     pub async fn suspects(&self, folder: FolderId) -> Result<Vec<Suspect>, LedgerError> {
-        const SQL: &str = "SELECT id, validity, uid, floor_validity, floor_uid, size, digest, date, zone, flags, risky,
-            since, looked FROM suspects WHERE folder = ?1 ORDER BY id";
+        const SQL: &str = "SELECT id, validity, uid, floor_validity, floor_uid, size, digest, date, zone, flags, since,
+            looked FROM suspects WHERE folder = ?1 ORDER BY id";
         self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([folder.0], suspect)?;
@@ -208,19 +253,14 @@ impl Ledger {
     }
 
     /// Turns copies that were cut off into surplus: their source messages have no copy any more. Durable when it returns.
-    pub async fn cut_off(
-        &self,
-        folder: FolderId,
-        validity: UidValidity,
-        copies: Vec<Surplus>,
-    ) -> Result<(), LedgerError> {
+    pub async fn cut_off(&self, folder: FolderId, copies: Vec<Surplus>) -> Result<(), LedgerError> {
         if copies.is_empty() {
             return Ok(());
         }
         self.write(move |connection| {
             for surplus in &copies {
                 insert(connection, folder, surplus)?;
-                let (source_uid, fate) = (surplus.source_uid, Ending::Gone);
+                let ((validity, source_uid), fate) = (surplus.source, Ending::Gone);
                 let without = Settlement { source_uid, fate, size: 0, date: None, trouble: None };
                 settle_one(connection, folder, validity, &without)?;
             }
@@ -232,8 +272,7 @@ impl Ledger {
 
     /// Gives what is known to be surplus in a folder, by target UID.
     pub async fn surplus(&self, folder: FolderId) -> Result<Vec<Surplus>, LedgerError> {
-        const SQL: &str =
-            "SELECT target_validity, target_uid, uid, kind FROM surplus WHERE folder = ?1 ORDER BY target_uid";
+        const SQL: &str = "SELECT target_validity, target_uid, validity, uid, kind FROM surplus WHERE folder = ?1 ORDER BY target_uid";
         self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([folder.0], |row| surplus(row, 0))?;
@@ -244,7 +283,7 @@ impl Ledger {
 
     /// Gives what is known to be surplus in an account, by folder.
     pub async fn surpluses(&self, account: AccountId) -> Result<Vec<SurplusNote>, LedgerError> {
-        const SQL: &str = "SELECT f.path, s.target_validity, s.target_uid, s.uid, s.kind
+        const SQL: &str = "SELECT f.path, s.target_validity, s.target_uid, s.validity, s.uid, s.kind
             FROM surplus AS s JOIN folders AS f ON f.id = s.folder
             WHERE f.account = ?1 AND f.current = 1 ORDER BY f.path, s.target_uid";
         self.read(move |connection| {
@@ -276,10 +315,11 @@ impl Ledger {
 }
 
 fn insert(connection: &Connection, folder: FolderId, surplus: &Surplus) -> Result<(), Fault> {
-    const SQL: &str = "INSERT INTO surplus (folder, target_validity, target_uid, uid, kind) VALUES (?1, ?2, ?3, ?4, ?5)
-        ON CONFLICT DO NOTHING";
-    let Surplus { target: (validity, uid), source_uid, kind } = surplus;
-    let values = params![folder.0, validity.value(), uid.value(), source_uid.value(), kind.as_str()];
+    const SQL: &str = "INSERT INTO surplus (folder, target_validity, target_uid, validity, uid, kind)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+    let Surplus { target, source, kind } = surplus;
+    let (target, source) = ((target.0.value(), target.1.value()), (source.0.value(), source.1.value()));
+    let values = params![folder.0, target.0, target.1, source.0, source.1, kind.as_str()];
     connection.prepare_cached(SQL)?.execute(values)?;
     Ok(())
 }
@@ -295,19 +335,15 @@ fn suspect(row: &Row<'_>) -> rusqlite::Result<Suspect> {
         digest: codec::digest(row, 6)?.ok_or(rusqlite::Error::InvalidQuery)?,
         date: date.zip(zone).and_then(|(unix, zone)| InternalDate::new(unix, zone)),
         flags: Flags::parse(row.get_ref(9)?.as_str()?),
-        risky: row.get(10)?,
-        since: codec::time(row.get(11)?),
-        looked: row.get::<_, Option<u32>>(12)?.and_then(Uid::new),
+        since: codec::time(row.get(10)?),
+        looked: row.get::<_, Option<u32>>(11)?.and_then(Uid::new),
     })
 }
 
 fn surplus(row: &Row<'_>, column: usize) -> rusqlite::Result<Surplus> {
-    let kind: String = row.get(column + 3)?;
+    let kind: String = row.get(column + 4)?;
     let known = SurplusKind::ALL.into_iter().find(|known| known.as_str() == kind);
-    let strange = || rusqlite::Error::InvalidColumnType(column + 3, kind.clone(), rusqlite::types::Type::Text);
-    Ok(Surplus {
-        target: codec::place(row, column)?.ok_or(rusqlite::Error::InvalidQuery)?,
-        source_uid: codec::uid(row, column + 2)?,
-        kind: known.ok_or_else(strange)?,
-    })
+    let strange = || rusqlite::Error::InvalidColumnType(column + 4, kind.clone(), rusqlite::types::Type::Text);
+    let place = |column| codec::place(row, column)?.ok_or(rusqlite::Error::InvalidQuery);
+    Ok(Surplus { target: place(column)?, source: place(column + 2)?, kind: known.ok_or_else(strange)? })
 }

@@ -77,8 +77,8 @@ pub fn fate(record: Option<&Record>, copy: bool, place: Place, arrived: bool) ->
         _ if copy && record.digest.is_some() => (Fate::Copied, None),
         _ if copy => (Fate::Adopted, None),
         Stage::Settled(fate @ (Fate::Refused | Fate::Unreadable | Fate::Excluded)) => (fate, None),
-        _ if !place.there && record.target.is_some() => missing(Absence::FolderGone),
         Stage::Settled(Fate::Removed) if record.target.is_some() => (Fate::Removed, None),
+        _ if !place.there && record.target.is_some() => missing(Absence::FolderGone),
         Stage::Settled(Fate::Copied | Fate::Adopted) if was_there(record, place) => (Fate::Removed, None),
         Stage::Intended => missing(Absence::Interrupted),
         Stage::Settled(_) => missing(Absence::Unseen),
@@ -347,6 +347,8 @@ mod tests {
         let copied = record(settled(Fate::Copied), Some(1), MetadataEqual, true);
         let gone = Place { there: false, validity: None };
         assert_eq!(fate(Some(&copied), false, gone, false), (Fate::Missing, Some(Absence::FolderGone)));
+        let accepted = record(settled(Fate::Removed), Some(1), Unproven, true);
+        assert_eq!(fate(Some(&accepted), false, gone, false), (Fate::Removed, None));
     }
 
     #[test]

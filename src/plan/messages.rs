@@ -22,8 +22,6 @@ pub struct FolderPlan {
     pub paired: Vec<Uid>,
     /// Counted as removed or missing, and there again: source UID and target UID.
     pub returned: Vec<(Uid, Uid)>,
-    /// Sent, unknown, and no longer at the source.
-    pub gone: Vec<Uid>,
     /// Copies of messages that have left the source, each with the UID it had there. They stay; where the same message comes
     /// back under another UID, this is its copy.
     pub left: Vec<(Uid, Offer)>,
@@ -313,9 +311,6 @@ impl<'a> Sorter<'a> {
 
     fn look_for(&mut self, record: &Record, claim: Claim, listed: bool) {
         let uid = record.source_uid;
-        if !listed {
-            self.plan.gone.push(uid);
-        }
         // A floor of another epoch says nothing.
         let floor = record.floor.filter(|(validity, _)| Some(*validity) == self.target_validity).map(|(_, uid)| uid);
         match record.digest {
@@ -444,7 +439,7 @@ mod tests {
     fn what_was_intended_or_acknowledged_without_a_uid_is_looked_for() {
         let records = [record(1, Stage::Intended, None), record(2, COPIED, None), record(3, Stage::Intended, None)];
         let plan = plan(&[(1, ""), (2, "")], &[], &records);
-        assert_eq!((plan.needs.len(), plan.fresh.len(), numbers(&plan.gone)), (3, 0, vec![3]));
+        assert_eq!((plan.needs.len(), plan.fresh.len()), (3, 0));
     }
 
     #[test]

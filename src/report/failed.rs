@@ -229,7 +229,7 @@ async fn write_surplus(
             SurplusKind::Copy => "a second copy",
             SurplusKind::Remnant => "a part",
         };
-        let (folder, uid) = (quoted(&path.to_string()), surplus.source_uid);
+        let (folder, uid) = (quoted(&path.to_string()), surplus.source.1);
         writeln!(out, "  {folder} uid {uid}: {what} of it is the target's uid {}", surplus.target.1)?;
     }
     writeln!(out)?;
@@ -252,6 +252,7 @@ struct TooMany<'a> {
     what: &'static str,
     folder: String,
     uid: u32,
+    uidvalidity: u32,
     target_uid: u32,
     target_uidvalidity: u32,
     kind: SurplusKind,
@@ -259,14 +260,15 @@ struct TooMany<'a> {
 
 impl<'a> TooMany<'a> {
     fn new(account: &'a AccountSummary, note: &SurplusNote) -> Self {
-        let Surplus { target: (validity, target_uid), source_uid, kind } = note.surplus;
+        let Surplus { target, source, kind } = note.surplus;
         Self {
             account: &account.job.account_name,
             what: "surplus",
             folder: note.path.to_string(),
-            uid: source_uid.value(),
-            target_uid: target_uid.value(),
-            target_uidvalidity: validity.value(),
+            uid: source.1.value(),
+            uidvalidity: source.0.value(),
+            target_uid: target.1.value(),
+            target_uidvalidity: target.0.value(),
             kind,
         }
     }

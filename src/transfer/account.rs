@@ -137,7 +137,7 @@ impl Account {
     /// Tells of a message that is too many on the target.
     pub(super) async fn tell_surplus(&self, path: &str, surplus: &Surplus, removed: bool) {
         let (account, folder) = (self.name.clone(), path.to_owned());
-        let (uid, target_uid) = (surplus.source_uid.value(), surplus.target.1.value());
+        let (uid, target_uid) = (surplus.source.1.value(), surplus.target.1.value());
         self.events.send(Event::Surplus { account, folder, uid, target_uid, kind: surplus.kind, removed }).await;
     }
 

@@ -7,7 +7,7 @@
 
 use super::account::Account;
 use super::bytes::{beginnings, digests};
-use super::folder::{Windows, list};
+use super::folder::list;
 use super::pool::{Lease, delay};
 use crate::checkpoint::{FolderSummary, Surplus, SurplusKind, Suspect};
 use crate::failure::{Failure, Kind, Remedy, Scope};
@@ -118,11 +118,12 @@ async fn look(account: &Account, folder: &FolderSummary) -> Result<(), Failure> 
     let mut audit = Audit { account, folder, target, validity, listing, renumbers, strays };
     audit.read(&suspects).await?;
     let (copies, left) = audit.copies(suspects);
+    let altered = audit.altered(&left).await?;
     let remnants = audit.remnants(&left, source).await?;
     for (suspect, uid) in copies {
         audit.settle_copy(&suspect, uid).await?;
     }
-    for surplus in remnants {
+    for surplus in altered.into_iter().chain(remnants) {
         audit.note(surplus).await?;
     }
     account.target.keep(audit.target);
@@ -177,6 +178,37 @@ impl Audit<'_> {
         (copies, left)
     }
 
+    /// Finds strays that the target has altered just as it has the copy that the ledger knows.
+    async fn altered(&mut self, suspects: &[Suspect]) -> Result<Vec<Surplus>, Failure> {
+        let (account, folder) = (self.account, self.folder.id);
+        let mut found = Vec::new();
+        for suspect in suspects {
+            let record = account.ledger.record(folder, suspect.source.0, suspect.source.1).await?;
+            let copy = record.filter(|record| self.has_its_copy(record)).and_then(|record| record.target);
+            let Some(copy) = copy.and_then(|(_, uid)| self.listing.get(uid)) else { continue };
+            let fits = |uid: &&Uid| {
+                let stray = self.listing.get(**uid).filter(|_| **uid >= suspect.floor.1);
+                stray.is_some_and(|stray| stray.size == copy.size && same_instant(stray.date, suspect.date))
+            };
+            let mut uids: Vec<Uid> = self.strays.keys().filter(fits).copied().collect();
+            if uids.is_empty() {
+                continue;
+            }
+            uids.push(copy.uid);
+            uids.sort_unstable();
+            let session = &mut self.target.session;
+            let read = digests(account, session, &account.target.brake, &uids, &self.listing).await?;
+            let known = read.iter().find(|(uid, _)| *uid == copy.uid).map(|(_, digest)| *digest);
+            let twin = read.iter().find(|(uid, digest)| *uid != copy.uid && Some(*digest) == known);
+            if let Some((uid, _)) = twin {
+                self.strays.remove(uid);
+                let target = (self.validity, *uid);
+                found.push(Surplus { target, source: suspect.source, kind: SurplusKind::Copy });
+            }
+        }
+        Ok(found)
+    }
+
     /// Finds strays that are the beginning of a suspect.
     async fn remnants(&mut self, suspects: &[Suspect], mut source: Lease<Source>) -> Result<Vec<Surplus>, Failure> {
         let on_source = |error: ImapError| error.failure(Side::Source);
@@ -206,7 +238,7 @@ impl Audit<'_> {
                 if let Some(uid) = self.strays.iter().find(is_cut).map(|(uid, _)| *uid) {
                     self.strays.remove(&uid);
                     let target = (self.validity, uid);
-                    found.push(Surplus { target, source_uid: suspect.source.1, kind: SurplusKind::Remnant });
+                    found.push(Surplus { target, source: suspect.source, kind: SurplusKind::Remnant });
                 }
             }
         }
@@ -216,13 +248,17 @@ impl Audit<'_> {
 
     /// Removes a second copy that is provably ours; lists any other.
     async fn settle_copy(&mut self, suspect: &Suspect, uid: Uid) -> Result<(), Failure> {
-        let surplus = Surplus { target: (self.validity, uid), source_uid: suspect.source.1, kind: SurplusKind::Copy };
-        let record = self.account.ledger.record(self.folder.id, suspect.source.0, suspect.source.1).await?;
-        if !record.is_some_and(|record| self.has_its_copy(&record)) {
+        let surplus = Surplus { target: (self.validity, uid), source: suspect.source, kind: SurplusKind::Copy };
+        let Some(validity) = self.folder.validity else { return Ok(()) };
+        let alike = self.account.ledger.of_bytes(self.folder.id, validity, suspect.digest).await?;
+
+        // Numbered anew, it is one of those of equal bytes, whichever.
+        let own = |record: &&Record| suspect.source.0 != validity || record.source_uid == suspect.source.1;
+        if !alike.iter().filter(own).any(|record| self.has_its_copy(record)) {
             // It is the only one: the next run finds it.
             return Ok(self.account.ledger.clear_suspects(vec![suspect.id]).await?);
         }
-        let removed = self.is_provably_ours(suspect, uid).await? && self.remove(uid).await?;
+        let removed = self.is_provably_ours(suspect, &alike, uid).await? && self.remove(uid).await?;
         if removed {
             self.account.tell_surplus(&self.folder.path.to_string(), &surplus, true).await;
         } else {
@@ -231,7 +267,8 @@ impl Audit<'_> {
         Ok(self.account.ledger.clear_suspects(vec![suspect.id]).await?)
     }
 
-    async fn is_provably_ours(&self, suspect: &Suspect, uid: Uid) -> Result<bool, Failure> {
+    /// `alike`: the source's messages of these bytes.
+    async fn is_provably_ours(&self, suspect: &Suspect, alike: &[Record], uid: Uid) -> Result<bool, Failure> {
         let Some(copy) = self.listing.get(uid) else { return Ok(false) };
         // A kill between its two steps leaves a removal half done, as this flag.
         let flags = copy.flags.clone().without_system(SystemFlag::Deleted);
@@ -245,17 +282,7 @@ impl Audit<'_> {
             return Ok(false);
         }
         // Every message of these bytes has its own copy in its place: nobody needs this one.
-        let mut own = false;
-        let mut windows = Windows::of(&self.account.ledger, self.folder.id, suspect.source.0);
-        while let Some(records) = windows.next().await? {
-            for record in records.iter().filter(|record| record.digest == Some(suspect.digest)) {
-                if !self.has_its_copy(record) {
-                    return Ok(false);
-                }
-                own |= record.source_uid == suspect.source.1;
-            }
-        }
-        Ok(own)
+        Ok(alike.iter().all(|record| self.has_its_copy(record)))
     }
 
     fn has_its_copy(&self, record: &Record) -> bool {

@@ -303,6 +303,7 @@ impl Pass<'_> {
         self.forget_surplus(&both).await?;
         let mut plan = self.sort(&both).await?;
         removed::judge(self.account, &self.pair.target, &plan)?;
+        reconcile::suspect_earlier(self.account, self.row.id, &both).await?;
         if !both.source_lasts {
             self.account.ledger.forget_records(self.row.id, both.source_validity).await?;
         }

@@ -2,7 +2,7 @@
 
 use super::account::{Account, Survey};
 use super::folder::{Both, Memory, Pass, lasts, list, on_target};
-use super::{names, reconcile};
+use super::{names, reconcile, removed};
 use crate::failure::Failure;
 use crate::imap::Opened;
 use crate::mail::{Fate, FolderState, Listing, Uid};
@@ -24,6 +24,9 @@ pub(super) struct FolderLook {
 pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderLook, Failure> {
     let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+    if pair.existing.is_none() {
+        removed::judge_gone(account, row.id, &pair.target).await?;
+    }
     let mut memory = Memory::default();
     let pass =
         Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
@@ -49,21 +52,28 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
         source_listing,
         target_listing,
     };
-    let plan = pass.sort(&both).await?;
-    let matched = reconcile::match_once(account, row.id, &mut both, &plan).await?;
+    let looked = look_at(&pass, &mut both).await;
+    account.source.keep(both.source);
+    account.target.keep(both.target);
+    looked
+}
+
+async fn look_at(pass: &Pass<'_>, both: &mut Both) -> Result<FolderLook, Failure> {
+    let (account, folder) = (pass.account, pass.row.id);
+    let plan = pass.sort(both).await?;
+    removed::judge(account, &both.target_path, &plan)?;
+    let mut matched = reconcile::match_once(account, folder, both, &plan).await?;
+    let recalled = removed::recall(account, folder, both, &mut matched).await?.len() as u64;
     let to_copy: Vec<Uid> = matched.absent.iter().map(|(uid, _)| *uid).collect();
-    let removed = plan.settled.get(&Fate::Removed).copied().unwrap_or(0);
+    let settled = plan.settled.get(&Fate::Removed).copied().unwrap_or(0);
     let size = |uid: &Uid| both.source_listing.get(*uid).and_then(|entry| entry.size);
-    let look = FolderLook {
+    Ok(FolderLook {
         messages: both.source_listing.len() as u64,
         to_copy: to_copy.len() as u64,
         bytes: to_copy.iter().filter_map(size).sum(),
-        settled: plan.settled.values().sum::<u64>() - removed,
+        settled: plan.settled.values().sum::<u64>() - settled,
         matched: matched.found.len() as u64,
-        removed,
+        removed: settled + recalled,
         flags: plan.flags.rebase.len() as u64,
-    };
-    account.source.keep(both.source);
-    account.target.keep(both.target);
-    Ok(look)
+    })
 }

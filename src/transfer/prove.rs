@@ -62,8 +62,8 @@ pub(super) async fn prove(
     let listed = Listed { before, new: &new, from };
     let (mut to_read, mut missing) = (Vec::new(), Vec::new());
     // What was cut off once and sent again is not sent a third time.
-    let remnants: BTreeSet<Uid> =
-        task.account.ledger.surplus(task.folder).await?.into_iter().map(|surplus| surplus.source_uid).collect();
+    let surplus = task.account.ledger.surplus(task.folder).await?;
+    let remnants: BTreeSet<(UidValidity, Uid)> = surplus.into_iter().map(|surplus| surplus.source).collect();
     let estimates = target.session.family().quirks().size_is_estimate;
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
@@ -75,7 +75,8 @@ pub(super) async fn prove(
         }
         for record in records.iter().filter(|record| unproven(record)) {
             let proof = prove_one(task, &listed, record, estimates);
-            let may_be_cut = is_shorter(&proof) && !record.risky && !remnants.contains(&record.source_uid);
+            let may_be_cut =
+                is_shorter(&proof) && !record.risky && !remnants.contains(&(task.source_validity, record.source_uid));
             tell(task, record, &proof, shown, may_be_cut).await?;
             if proof.evidence == Evidence::None {
                 if record.stage == Stage::Settled(Fate::Copied) {

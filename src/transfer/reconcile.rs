@@ -9,7 +9,7 @@ use super::event::Event;
 use super::folder::{Both, list};
 use super::{bytes, removed};
 use crate::checkpoint::Ending as Fated;
-use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind, Trouble};
+use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
 use crate::failure::Failure;
 use crate::imap::{End, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
@@ -58,11 +58,12 @@ pub(super) async fn reconcile(
         looks += 1;
         matched = match_once(account, place.folder, both, plan).await?;
     }
+    clear_arrived(account, place.folder, both, &matched).await?;
     cut_off(account, place, both, plan, &mut matched).await?;
     if let Some(validity) = both.target_opened.state.uid_validity {
         let doubles = matched.doubles.iter().map(|(source_uid, uid)| Surplus {
             target: (validity, *uid),
-            source_uid: *source_uid,
+            source: (both.source_validity, *source_uid),
             kind: SurplusKind::Copy,
         });
         let doubles: Vec<Surplus> = doubles.collect();
@@ -71,12 +72,52 @@ pub(super) async fn reconcile(
         }
         account.ledger.note_surplus(place.folder, doubles).await?;
     }
-    removed::recall(account, place.folder, both, &mut matched).await?;
+    let recalled = removed::recall(account, place.folder, both, &mut matched).await?;
+    account.ledger.settle(place.folder, both.source_validity, recalled).await?;
     let missing: Vec<Uid> =
         matched.absent.iter().filter(|(_, claim)| *claim == Claim::Acknowledged).map(|(uid, _)| *uid).collect();
     let reconciled = write_down(account, place.folder, both, plan, matched).await?;
     tell_missing(account, place.path, &missing, &both.source_listing).await;
     Ok(reconciled)
+}
+
+/// What was on its way when the source numbered its messages anew is looked for under its new numbers, as new mail is. It
+/// may arrive yet: after it was sent once more.
+pub(super) async fn suspect_earlier(account: &Account, folder: FolderId, both: &Both) -> Result<(), Failure> {
+    let Some(validity) = both.target_opened.state.uid_validity else { return Ok(()) };
+    let counts = both.source_lasts.then_some(both.source_validity);
+    Ok(account.ledger.give_up_earlier(folder, counts, (validity, Uid::FIRST)).await?)
+}
+
+/// What was sent under other numbers and is found now does not come any more: it has come. One copy is one of them.
+async fn clear_arrived(account: &Account, folder: FolderId, both: &mut Both, matched: &Matched) -> Result<(), Failure> {
+    let Some(validity) = both.target_opened.state.uid_validity else { return Ok(()) };
+    let mut suspects = account.ledger.suspects(folder).await?;
+    suspects.retain(|suspect| suspect.source.0 != both.source_validity || !both.source_lasts);
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    let known = account.ledger.paired(folder, validity).await?;
+    let is_new = |uid: &Uid| known.binary_search(uid).is_err();
+    let listing = &both.target_listing;
+    let may_be = |suspect: &Suspect, uid: Uid| suspect.floor.0 == validity && suspect.floor.1 <= uid;
+    let fits = |uid: &Uid| {
+        let size = listing.get(*uid).and_then(|copy| copy.size);
+        suspects.iter().any(|suspect| may_be(suspect, *uid) && Some(suspect.size) == size)
+    };
+    let found = matched.found.iter().filter(|one| one.claim == Claim::New).map(|one| one.target_uid);
+    let mut found: Vec<Uid> = found.filter(is_new).filter(fits).collect();
+    found.sort_unstable();
+    let mut read = bytes::digests(account, &mut both.target.session, &account.target.brake, &found, listing).await?;
+    let mut arrived = Vec::new();
+    for suspect in suspects {
+        let is_it = |(uid, digest): &(Uid, Digest)| *digest == suspect.digest && may_be(&suspect, *uid);
+        if let Some(at) = read.iter().position(is_it) {
+            read.swap_remove(at);
+            arrived.push(suspect.id);
+        }
+    }
+    Ok(account.ledger.clear_suspects(arrived).await?)
 }
 
 /// Finds out which messages the target called whole and holds in part: these are sent once more.
@@ -95,7 +136,7 @@ async fn cut_off(
         .iter()
         .filter(absent)
         // What was cut off once and sent again is not sent a third time.
-        .filter(|need| !known.iter().any(|surplus| surplus.source_uid == need.source_uid()))
+        .filter(|need| !known.iter().any(|surplus| surplus.source == (both.source_validity, need.source_uid())))
         .collect();
     let listing = &both.target_listing;
     let fits = |uid: &Uid| listing.get(*uid).is_some_and(|copy| needs.iter().any(|need| need.may_be_cut_to(copy)));
@@ -116,17 +157,17 @@ async fn cut_off(
         };
         let Some(at) = there.iter().position(is_cut) else { continue };
         let target = (validity, there.swap_remove(at).0);
-        cut.push(Surplus { target, source_uid, kind: SurplusKind::Remnant });
+        cut.push(Surplus { target, source: (both.source_validity, source_uid), kind: SurplusKind::Remnant });
     }
     for (uid, claim) in &mut matched.absent {
-        if cut.iter().any(|surplus| surplus.source_uid == *uid) {
+        if cut.iter().any(|surplus| surplus.source.1 == *uid) {
             *claim = Claim::New;
         }
     }
     for surplus in &cut {
         account.tell_surplus(place.path, surplus, false).await;
     }
-    Ok(account.ledger.cut_off(place.folder, both.source_validity, cut).await?)
+    Ok(account.ledger.cut_off(place.folder, cut).await?)
 }
 
 /// Looks again after a while; if the target has changed, lists it anew.

@@ -29,6 +29,16 @@ pub(super) fn judge(account: &Account, folder: &FolderPath, plan: &FolderPlan) -
     }
 }
 
+/// Refuses to go on without a target folder that copies of ours were in.
+pub(super) async fn judge_gone(account: &Account, folder: FolderId, path: &FolderPath) -> Result<(), Failure> {
+    let copies = account.ledger.copies(folder).await?;
+    if copies == 0 || account.mode.restore || account.mode.accept {
+        return Ok(());
+    }
+    let text = format!("find folder \"{path}\": it is gone from the target, with the {copies} messages copied into it");
+    Err(Failure { text, ..ask(path, copies, copies) })
+}
+
 /// Decides about a target folder that is not there: true where it is to be made. Where copies of ours were in it, a person
 /// is asked; what its user removed with it is no reason to make it again.
 pub(super) async fn may_create(
@@ -38,17 +48,9 @@ pub(super) async fn may_create(
     validity: UidValidity,
     listing: &Listing,
 ) -> Result<bool, Failure> {
-    let copies = account.ledger.copies(folder).await?;
+    judge_gone(account, folder, path).await?;
     if account.mode.restore {
         return Ok(true);
-    }
-    if copies > 0 && !account.mode.accept {
-        return Err(Failure {
-            text: format!(
-                "find folder \"{path}\": it is gone from the target, with the {copies} messages copied into it"
-            ),
-            ..ask(path, copies, copies)
-        });
     }
     let (mut removed, mut rest) = (0, listing.len() as u64);
     let mut windows = Windows::of(&account.ledger, folder, validity);
@@ -74,16 +76,16 @@ fn settlement(uid: Uid) -> Settlement {
 }
 
 /// The source was numbered anew: what its user had removed from the target before then is known by content, and is not
-/// copied again. Takes it out of what is absent.
+/// copied again. Takes it out of what is absent, and gives what is to be written down of it.
 pub(super) async fn recall(
     account: &Account,
     folder: FolderId,
     both: &mut Both,
     matched: &mut Matched,
-) -> Result<(), Failure> {
-    let Some(target_validity) = both.target_opened.state.uid_validity else { return Ok(()) };
+) -> Result<Vec<Settlement>, Failure> {
+    let Some(target_validity) = both.target_opened.state.uid_validity else { return Ok(Vec::new()) };
     if account.mode.restore || !matched.absent.iter().any(|(_, claim)| *claim == Claim::New) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let here = both.target_listing.uids().to_vec();
     let recalled = account.ledger.recall(folder, both.source_validity, target_validity, here).await?;
@@ -111,5 +113,5 @@ pub(super) async fn recall(
         let entry = both.source_listing.get(*uid)?;
         Some(Settlement { size: entry.size.unwrap_or(0), date: entry.date, ..settlement(*uid) })
     });
-    Ok(account.ledger.settle(folder, both.source_validity, settlements.collect()).await?)
+    Ok(settlements.collect())
 }

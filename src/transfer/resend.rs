@@ -25,7 +25,8 @@ pub(super) async fn resend(task: &Task<'_>, source_name: &WireName, short: Vec<S
     for Short { source_uid, target, size, copied: (length, digest) } in short {
         let known = beginnings.iter().find(|(uid, _)| *uid == source_uid);
         if known.is_some_and(|(_, beginnings)| beginnings.get(&length) == Some(&digest)) {
-            cut.push(Surplus { target, source_uid, kind: SurplusKind::Remnant });
+            let source = (task.source_validity, source_uid);
+            cut.push(Surplus { target, source, kind: SurplusKind::Remnant });
         } else {
             altered.push((source_uid, Evidence::BytesAltered));
             let what = format!("the target stored other bytes than were sent: {length} of {size}");
@@ -36,5 +37,5 @@ pub(super) async fn resend(task: &Task<'_>, source_name: &WireName, short: Vec<S
         account.tell_surplus(task.path, surplus, false).await;
     }
     account.ledger.prove(task.folder, task.source_validity, altered).await?;
-    Ok(account.ledger.cut_off(task.folder, task.source_validity, cut).await?)
+    Ok(account.ledger.cut_off(task.folder, cut).await?)
 }

@@ -292,3 +292,23 @@ async fn f66_target_folders_deleted_and_renamed_during_a_run_lose_nothing_in_sil
         assert_eq!(two.on_target("Work"), 20);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_folder_that_is_closed_for_a_moment_is_not_taken_for_gone() {
+    let two = two_of(Config::plain("u"), Config { features: weak(), ..Config::plain("u") }).await;
+    two.source.account("u").create("Work").unwrap();
+    for at in 0..20 {
+        two.give("Work", dated(format!("Subject: {at}\r\n\r\n{at}\r\n"), at));
+    }
+    let held = two.target.faults().hold(Point::command("APPEND"), Nth::Only(10));
+    let close = async {
+        held.reached().await;
+        two.target.faults().add(Point::command("APPEND"), Nth::Only(1), Act::Drop);
+        let closed = Act::Reply("NO [INUSE] Mailbox in use, try again later".to_owned());
+        two.target.faults().add(Point::command("EXAMINE"), Nth::Only(1), closed);
+        held.release();
+    };
+    let (ran, ()) = tokio::join!(two.haul.run(), close);
+    ran.assert_complete();
+    assert_eq!(two.on_target("Work"), 20);
+}

@@ -555,3 +555,32 @@ async fn exit_codes_tell_complete_from_explained_from_incomplete() {
     let folder = &document["accounts"][0]["folders"][0];
     assert_eq!((code, &folder["fates"]["missing"], &folder["messages"]), (6, &1.into(), &3.into()), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_has_accepted_as_removed_is_explained() {
+    let pair = pair(Config::plain("u")).await;
+    pair.source.account("u").create("Work").unwrap();
+    for folder in ["INBOX", "Work"] {
+        pair.add(folder, (0..20).map(|number| message(&format!("number {number}"))));
+    }
+    pair.haul.run().await.assert_complete();
+    let target = pair.target.account("u");
+    target.expunge("INBOX", &(1..=12).collect::<Vec<_>>()).unwrap();
+    target.delete("Work").unwrap();
+    let (verdict, _) = pair.verify(Level::Headers).await;
+    assert_eq!(verdict.standing, Standing::Incomplete, "nobody has said who did that");
+    let accepted = pair.haul.run_in(Mode { accept: true, ..Mode::default() }).await;
+    assert_eq!(accepted.end.accounts[0].fates[&Fate::Removed], 32);
+    for level in LEVELS {
+        let (verdict, _) = pair.verify(level).await;
+        assert_eq!((verdict.standing, verdict.totals.of(Fate::Removed)), (Standing::Explained, 32), "{verdict:#?}");
+    }
+    // What goes after that has to be judged anew.
+    target.expunge("INBOX", &(13..=20).collect::<Vec<_>>()).unwrap();
+    pair.add("INBOX", (0..4).map(|number| message(&format!("later {number}"))));
+    pair.haul.run().await;
+    let copies: Vec<u32> = target.messages("INBOX").unwrap().iter().map(|copy| copy.uid).collect();
+    target.expunge("INBOX", &copies).unwrap();
+    let (verdict, _) = pair.verify(Level::Headers).await;
+    assert_eq!(verdict.standing, Standing::Explained, "few: {verdict:#?}");
+}

@@ -18,9 +18,13 @@ struct Pair {
 }
 
 async fn pair(uidplus: bool) -> Pair {
-    let source = Server::start(Config::plain("u")).await.unwrap();
     let features = Features { uidplus, ..Features::default() };
-    let target = Server::start(Config { features, ..Config::plain("u") }).await.unwrap();
+    pair_of(Config { features, ..Config::plain("u") }).await
+}
+
+async fn pair_of(target: Config) -> Pair {
+    let source = Server::start(Config::plain("u")).await.unwrap();
+    let target = Server::start(target).await.unwrap();
     for number in 0..MESSAGES {
         let header = format!("Date: Mon, 2 Nov 2026 10:00:00 +0000\r\nSubject: number {number}\r\n");
         let body = format!("{header}\r\nwith a body that has a middle\r\n");
@@ -184,4 +188,89 @@ async fn f69_two_copies_where_one_was_sent_are_told_and_no_third_is_made() {
         (Ending::Exceptions, MESSAGES + 1)
     );
     assert_eq!(pair.haul.run().await.copied(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_copy_of_a_message_that_has_no_other_is_taken_for_it_by_a_later_run() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    // It came, is not there yet, and is not taken a second time.
+    let words = "NO it is much like another".to_owned();
+    pair.target.faults().add(Point::AppendContaining(b"number 5\r\n".to_vec()), Nth::From(2), Act::Reply(words));
+    let ran = pair.haul.run().await;
+    assert_eq!((ran.end.accounts[0].ending, surplus(&ran)), (Ending::Exceptions, vec![]));
+    assert_eq!(pair.target.account("u").messages("INBOX").unwrap().len(), MESSAGES, "it came late");
+    pair.target.faults().clear();
+    let again = pair.haul.run_in(Mode { retry: true, ..Mode::default() }).await;
+    again.assert_complete();
+    assert_eq!((again.copied(), bodies(&pair.source) == bodies(&pair.target)), (0, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_closed_for_a_moment_at_the_last_look_is_asked_again() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    let held = pair.target.faults().hold(Point::command("APPEND"), Nth::Only(MESSAGES as u64 + 1));
+    let close = async {
+        held.reached().await;
+        // The folder is proven once more and then looked at for what came late.
+        let closed = Act::Reply("NO [UNAVAILABLE] closed for a moment".to_owned());
+        pair.target.faults().add(Point::command("EXAMINE"), Nth::Only(2), closed);
+        held.release();
+    };
+    let (ran, ()) = tokio::join!(pair.haul.run(), close);
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, true)]);
+    ran.assert_complete();
+    assert_eq!(bodies(&pair.source), bodies(&pair.target));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lands_late_is_found_also_where_the_source_was_numbered_anew_meanwhile() {
+    for first_left in [false, true] {
+        let pair = pair(true).await;
+        pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+        let held = pair.target.faults().hold(Point::command("EXAMINE"), Nth::Only(2));
+        pair.haul.run_dropped_at(held).await;
+        pair.source.account("u").renumber("INBOX").unwrap();
+        if first_left {
+            pair.source.account("u").expunge("INBOX", &[1]).unwrap();
+        }
+        let ran = pair.haul.run().await;
+        assert_eq!(surplus(&ran), [(SurplusKind::Copy, true)]);
+        ran.assert_complete();
+        assert_eq!(pair.target.account("u").messages("INBOX").unwrap().len(), MESSAGES);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lands_late_and_altered_is_told() {
+    let pair = pair_of(Config { nul_becomes_80: true, ..Config::plain("u") }).await;
+    pair.source.account("u").add("INBOX", NewMessage::new(b"Subject: nul\r\n\r\n\0 nul\r\n".to_vec())).unwrap();
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(MESSAGES as u64 + 1), late());
+    let ran = pair.haul.run().await;
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, false)]);
+    assert_eq!(pair.target.account("u").messages("INBOX").unwrap().len(), MESSAGES + 2);
+    assert_eq!(pair.haul.run().await.copied(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_is_sent_again_whoever_had_its_number_before() {
+    for uidplus in [true, false] {
+        let (pair, ran) = with_sixth_append(Act::KeepHalf, uidplus).await;
+        assert_whole_and_remnant(&pair, &ran).await;
+        // The sixth message is another one now, and is cut off too.
+        let source = pair.source.account("u");
+        source.expunge("INBOX", &(1..=MESSAGES as u32).collect::<Vec<_>>()).unwrap();
+        for number in 0..6 {
+            let text = format!("Subject: later {number}\r\n\r\nwith a body that has a middle\r\n");
+            source.add("INBOX", NewMessage::new(text.into_bytes())).unwrap();
+        }
+        source.renumber("INBOX").unwrap();
+        assert_eq!(source.messages("INBOX").unwrap().last().unwrap().uid, 6);
+        pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), Act::KeepHalf);
+        let ran = pair.haul.run().await;
+        assert_eq!((surplus(&ran), ran.end.accounts[0].surplus), (vec![(SurplusKind::Remnant, false)], 2));
+        let target = bodies(&pair.target);
+        assert!(bodies(&pair.source).keys().all(|body| target.get(body) == Some(&1)), "UIDPLUS {uidplus}");
+    }
 }

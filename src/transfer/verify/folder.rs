@@ -5,7 +5,7 @@ use crate::checkpoint::{FolderRow, LossKind};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{End, ImapError, Opened, Source, Target};
 use crate::mail::{
-    Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Uid, UidValidity, WireName,
+    Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName,
 };
 use crate::pace::Backoff;
 use crate::plan::{self, Absence, Flaw, FolderPair, Listed, Matching, Need, Offer, Place};
@@ -168,6 +168,9 @@ pub(super) async fn verify(
         None if verdict.sums.messages > 0 && verdict.sums.of(Fate::Refused) == verdict.sums.messages => {
             verdict.notes.push("the target refused the folder".to_owned());
         }
+        None if verdict.sums.messages > 0 && verdict.sums.of(Fate::Removed) == verdict.sums.messages => {
+            verdict.notes.push("the folder was removed from the target with all that was in it".to_owned());
+        }
         None => verdict.object("the folder is not on the target".to_owned()),
         Some(folder) if pair.source.subscribed && !folder.subscribed => {
             verdict.object("the folder is subscribed at the source and not on the target".to_owned());
@@ -272,6 +275,9 @@ impl Both<'_> {
             }
             for one in judged {
                 verdict.changed_by_user += u64::from(one.by_user);
+                let judged = |record: &Record| record.stage == Stage::Settled(Fate::Removed);
+                let since = one.fate == Fate::Removed && !known.records.get(&one.uid).is_some_and(judged);
+                verdict.removed_since += u64::from(since);
                 let message = self.tell(one, &known);
                 verdict.take(&message);
                 self.asked.tell(message).await;

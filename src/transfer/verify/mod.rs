@@ -94,6 +94,8 @@ pub struct FolderVerdict {
     pub different: u64,
     /// Copies whose flags the target's user has changed since; no loss.
     pub changed_by_user: u64,
+    /// Of those removed: gone since the last run, so that no run has judged how many they are.
+    pub removed_since: u64,
     /// Arrived at the source while it was compared; counted apart.
     pub arrived: u64,
     /// What concerns the folder as a whole, a sentence each.
@@ -160,10 +162,10 @@ impl FolderVerdict {
         if !self.open_sums.is_empty() {
             self.standing = Standing::Incomplete;
         }
-        let (removed, messages) = (self.sums.of(Fate::Removed), self.sums.messages);
-        if plan::is_many(removed, messages) {
-            let note = format!("{removed} of {messages} messages were taken away: a person has to say who did that");
-            self.object(note);
+        let gone = self.removed_since;
+        let were = self.sums.of(Fate::Copied) + self.sums.of(Fate::Adopted) + gone;
+        if plan::is_many(gone, were) {
+            self.object(format!("{gone} of {were} copies were taken away: a person has to say who did that"));
         }
     }
 }
