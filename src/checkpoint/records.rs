@@ -391,13 +391,19 @@ impl Ledger {
         target_validity: UidValidity,
         others: bool,
     ) -> Result<Vec<Uid>, LedgerError> {
+        // Who holds a copy of ours, for the same message, is the same folder under another name of its host: no other.
         const SIBLINGS: &str = "
             SELECT other.id FROM folders AS this
             JOIN accounts AS mine ON mine.id = this.account
             JOIN accounts AS theirs
                 ON theirs.target_host = mine.target_host AND lower(theirs.target_user) = lower(mine.target_user)
             JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
-            WHERE this.id = ?1 AND (other.id <> ?1 OR NOT ?2)";
+            WHERE this.id = ?1 AND (NOT ?2 OR other.id <> ?1 AND NOT (other.source = this.source
+                AND lower(theirs.source_user) = lower(mine.source_user) AND EXISTS (
+                    SELECT 1 FROM records AS one JOIN records AS two ON two.folder = ?1
+                        AND two.validity = one.validity AND two.uid = one.uid
+                        AND two.target_validity = one.target_validity AND two.target_uid = one.target_uid
+                    WHERE one.folder = other.id AND one.target_uid IS NOT NULL)))";
         const HELD: &str =
             "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL
              UNION ALL SELECT target_uid FROM surplus WHERE folder = ?1 AND target_validity = ?2";
@@ -566,7 +572,7 @@ ON CONFLICT DO UPDATE SET kind = excluded.kind, words = excluded.words, subject 
     date_header = excluded.date_header, size = excluded.size, at = excluded.at";
 
 /// Remembers under which UIDVALIDITY the folder is worked on: only its records count.
-fn work_under(connection: &Connection, folder: FolderId, validity: UidValidity) -> Result<(), Fault> {
+pub(super) fn work_under(connection: &Connection, folder: FolderId, validity: UidValidity) -> Result<(), Fault> {
     connection
         .prepare_cached("UPDATE folders SET validity = ?2 WHERE id = ?1 AND validity IS NOT ?2")?
         .execute(params![folder.0, validity.value()])?;

@@ -4,7 +4,10 @@ use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
 use super::{Context, Mode, audit, names};
-use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Surplus, Totals};
+use crate::checkpoint::{
+    AccountId, AccountKey, AccountState, AccountSummary, FailureNote, FolderSummary, JobReference, Ledger, Surplus,
+    Totals,
+};
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Account {
     pub(super) name: String,
     pub(super) id: AccountId,
+    key: AccountKey,
     pub(super) ledger: Ledger,
     pub(super) events: Events,
     /// Of this account: ends with the job's, or when something stops the account.
@@ -120,6 +124,7 @@ impl Account {
             source: Pool::new(parts(Side::Source, &account.source, job.source_limits, source_reached)),
             target: Pool::new(parts(Side::Target, &account.target, job.target_limits, target_reached)),
             id,
+            key,
             ledger,
             events: context.events.clone(),
             stop,
@@ -163,8 +168,9 @@ impl Account {
             below_inbox: target_namespace.is_below_inbox(),
             names: name_rules,
         };
-        let before = self.ledger.folders(self.id).await?;
-        let before = before
+        let before = self
+            .placed()
+            .await?
             .into_iter()
             .filter(|folder| {
                 let there = target_folders.iter().any(|known| known.name == folder.target);
@@ -177,6 +183,24 @@ impl Account {
         map.warnings.splice(0..0, told);
         let places = names::places(&map.pairs, &target_namespace);
         Ok(Survey { map, source_folders, target_namespace, target_folders, places: Mutex::new(places) })
+    }
+}
+
+impl Account {
+    /// Gives the folders that have their place. Where none has, those of the same mailbox under another name of its host: what
+    /// the target calls its roles may come from them.
+    async fn placed(&self) -> Result<Vec<FolderSummary>, Failure> {
+        let mine = self.ledger.folders(self.id).await?;
+        if !mine.is_empty() {
+            return Ok(mine);
+        }
+        let (host, user) = (self.key.target_host(), self.key.target_user());
+        let others = self.ledger.others_into(host, user, self.id).await?;
+        let same = |other: &&AccountSummary| other.key.source_user().eq_ignore_ascii_case(self.key.source_user());
+        match others.iter().rev().find(same) {
+            Some(other) => Ok(self.ledger.folders(other.id).await?),
+            None => Ok(mine),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::flags::{Changed, Shown};
 use super::otherwise::Refused;
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
-use super::{failed, names, prove, reconcile, removed, resend, stable};
+use super::{failed, names, namesake, prove, reconcile, removed, resend, stable};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{ImapError, Opened, Source, Target};
@@ -445,6 +445,9 @@ impl Pass<'_> {
             source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
         }
         let source_validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
+        if lasts(&opened) {
+            namesake::take_over(&self.account.ledger, self.row.id, source_validity, &source_listing).await?;
+        }
         Ok((source, opened, source_validity, source_listing))
     }
 

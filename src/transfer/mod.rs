@@ -17,6 +17,7 @@ mod flags;
 mod folder;
 mod look;
 mod names;
+mod namesake;
 mod otherwise;
 mod pool;
 mod prove;

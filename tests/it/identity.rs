@@ -430,3 +430,97 @@ async fn a_target_folder_that_is_gone_is_not_filled_again_unasked() {
         assert_eq!((ran.copied(), two.on_target("Work")), (1, 1), "new mail has to go somewhere");
     }
 }
+
+/// The same source, by another name.
+fn by_name(two: &Two) -> Side {
+    Side { host: "localhost".to_owned(), ..Side::plain(two.source.port()) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_mailbox_under_another_name_of_its_host_is_not_copied_again() {
+    let mut two = filled(30).await;
+    two.target.account("u").expunge("Work", &uids(1..=3)).unwrap();
+    two.haul.take_from(by_name(&two));
+    let plan = plan(&two).await;
+    assert_eq!(plan.folders.iter().map(|folder| (folder.to_copy, folder.removed)).max(), Some((0, 3)), "{plan:#?}");
+    two.give("Work", dated("Subject: new\r\n\r\n", 1));
+    let ran = two.haul.run().await;
+    assert_eq!((ran.copied(), two.on_target("Work")), (1, 28), "{:#?}", ran.end);
+    assert_eq!(ran.end.accounts[0].fates[&Fate::Removed], 3, "what its user removed is known too");
+    let (context, _events) = two.haul.context();
+    let ledger = context.ledger.clone();
+    let verdict = mailhaul::transfer::verify(context, mailhaul::transfer::Level::Bytes, 1.0).await.remove(0);
+    ledger.close().await.unwrap();
+    assert_eq!((verdict.totals.of(Fate::Missing), verdict.totals.others), (0, 0), "{verdict:#?}");
+    two.copies_nothing("under the other name").await;
+    two.haul.take_from(Side::plain(two.source.port()));
+    two.give("Work", dated("Subject: newer\r\n\r\n", 1));
+    two.haul.run().await;
+    assert_eq!(two.on_target("Work"), 29, "under the first name again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_killed_goes_on_under_another_name_of_its_source() {
+    for uidplus in [true, false] {
+        for stop_at in [1, 4, 9] {
+            let features = Features { uidplus, multiappend: false, ..Features::default() };
+            let mut two = two_of(Config::plain("u"), Config { features, ..Config::plain("u") }).await;
+            for at in 0..12 {
+                two.give("INBOX", dated(format!("Subject: twin\r\n\r\n{}\r\n", at / 2), 1));
+            }
+            let held = two.target.faults().hold(Point::after_execute("APPEND"), Nth::Only(stop_at));
+            two.haul.run_dropped_at(held).await;
+            two.haul.take_from(by_name(&two));
+            two.haul.run().await.assert_complete();
+            assert_eq!(two.on_target("INBOX"), 12, "UIDPLUS {uidplus}, stopped at {stop_at}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_mailbox_of_the_same_user_is_not_taken_for_the_same() {
+    let mut two = two().await;
+    let other = Server::start(Config::plain("u")).await.unwrap();
+    for at in 0..10 {
+        let message = |day| dated(format!("Subject: {at}\r\n\r\n{at}\r\n"), day);
+        two.give("INBOX", message(at));
+        // The last of them at another time: the numbers are the same, the bytes too.
+        other.account("u").add("INBOX", message(if at == 9 { 20 } else { at })).unwrap();
+    }
+    let validity = |server: &Server| server.account("u").folder("INBOX").unwrap().uid_validity;
+    assert_eq!(validity(&two.source), validity(&other));
+    two.haul.run().await.assert_complete();
+    two.haul.take_from(Side::plain(other.port()));
+    let ran = two.haul.run().await;
+    ran.assert_complete();
+    assert_eq!((ran.copied(), two.on_target("INBOX")), (10, 20));
+}
+
+async fn plan(two: &Two) -> mailhaul::transfer::AccountPlan {
+    let (context, _events) = two.haul.context();
+    let ledger = context.ledger.clone();
+    let plan = mailhaul::transfer::plan(context).await.remove(0);
+    ledger.close().await.unwrap();
+    plan
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plan_asks_where_a_run_would_ask() {
+    let two = filled(100).await;
+    let target = two.target.account("u");
+    target.expunge("Work", &uids(1..=11)).unwrap();
+    let asked = plan(&two).await;
+    assert_eq!(asked.failures.iter().map(|failure| failure.kind).collect::<Vec<_>>(), [Kind::CopiesGone], "{asked:#?}");
+    // The same, where the source has numbered it anew since.
+    two.source.account("u").renumber("Work").unwrap();
+    let asked = plan(&two).await;
+    assert_eq!(asked.failures.len(), 1, "{asked:#?}");
+    target.delete("Work").unwrap();
+    let asked = plan(&two).await;
+    assert_eq!(asked.failures.len(), 1, "{asked:#?}");
+    assert!(asked.failures[0].hint.contains("--accept-removed"));
+    two.haul.run_in(Mode { accept: true, ..Mode::default() }).await;
+    let said = plan(&two).await;
+    assert_eq!(said.failures.len(), 0, "{said:#?}");
+    assert_eq!(said.folders.iter().map(|folder| folder.to_copy).sum::<u64>(), 0, "{said:#?}");
+}

@@ -12,6 +12,7 @@ use crate::plan::{self, Absence, Flaw, FolderPair, Listed, Matching, Need, Offer
 use crate::transfer::account::{Account, Survey};
 use crate::transfer::bytes::digests;
 use crate::transfer::folder::{WINDOW, Windows, list};
+use crate::transfer::namesake;
 use crate::transfer::pool::{Lease, Pool, delay};
 use crate::transfer::reconcile::answer;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -159,6 +160,9 @@ pub(super) async fn verify(
         outlived: Vec::new(),
         others: Vec::new(),
     };
+    if let Some(validity) = both.source.validity() {
+        namesake::take_over(&account.ledger, both.row.id, validity, &both.source.listing).await?;
+    }
     both.pair_by_ledger(taken).await?;
     both.pair_by_content().await?;
     both.judge(&mut verdict).await?;

@@ -74,6 +74,11 @@ impl Haul {
         self
     }
 
+    /// Goes on with another source, or with another name for the same.
+    pub(crate) fn take_from(&mut self, source: Side) {
+        self.source = source;
+    }
+
     /// Gives the ports of source and target.
     pub(crate) fn ports(&self) -> (u16, u16) {
         (self.source.port, self.target.port)
