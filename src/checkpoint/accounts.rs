@@ -3,7 +3,6 @@
 use super::Ledger;
 use super::codec;
 use super::error::{Fault, LedgerError};
-use super::records::work_under;
 use crate::failure::Failure;
 use crate::mail::{Digest, FolderPath, FolderState, ModSeq, Side, Uid, UidValidity, WireName};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -240,6 +239,19 @@ impl Ledger {
         id.await.map(AccountId)
     }
 
+    /// Remembers that an account was begun, where nobody has begun it before: durable when it returns. Its state is
+    /// Interrupted until it is Running.
+    pub async fn begin(&self, account: AccountId) -> Result<(), LedgerError> {
+        const SQL: &str = "SELECT state FROM accounts WHERE id = ?1";
+        let state: Option<String> = self
+            .read(move |connection| Ok(connection.query_row(SQL, [account.0], |row| row.get(0)).optional()?))
+            .await?;
+        match state.map(|text| codec::json(&text, 0)).transpose() {
+            Ok(Some(AccountState::New)) => self.set_account_state(account, AccountState::Interrupted).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Remembers where an account stands. A Running one whose lock is free reads as Interrupted.
     pub async fn set_account_state(&self, account: AccountId, state: AccountState) -> Result<(), LedgerError> {
         self.write(move |connection| {
@@ -318,61 +330,6 @@ impl Ledger {
         let id = id.await?;
         self.read(move |connection| Ok(connection.query_row(&format!("{FOLDER} WHERE id = ?1"), [id], folder_row)?))
             .await
-    }
-
-    /// Gives the folders of other accounts that may be this one under another name of its source's host and know more: of
-    /// the same user there, into the same place, with records under this UIDVALIDITY that this one lacks.
-    pub async fn namesakes(&self, folder: FolderId, validity: UidValidity) -> Result<Vec<FolderId>, LedgerError> {
-        const SQL: &str = "
-            SELECT other.id FROM folders AS this
-            JOIN accounts AS mine ON mine.id = this.account
-            JOIN accounts AS theirs ON theirs.id <> mine.id AND theirs.target_host = mine.target_host
-                AND lower(theirs.target_user) = lower(mine.target_user)
-                AND lower(theirs.source_user) = lower(mine.source_user)
-            JOIN folders AS other
-                ON other.account = theirs.id AND other.source = this.source AND other.target = this.target
-            WHERE this.id = ?1 AND EXISTS (
-                SELECT 1 FROM records AS r LEFT JOIN records AS own
-                    ON own.folder = ?1 AND own.validity = ?2 AND own.uid = r.uid
-                WHERE r.folder = other.id AND r.validity = ?2 AND (own.uid IS NULL OR own.stage = 0 AND r.stage <> 0))
-            ORDER BY other.id DESC";
-        self.read(move |connection| {
-            let mut select = connection.prepare_cached(SQL)?;
-            let rows = select.query_map(params![folder.0, validity.value()], |row| row.get(0).map(FolderId))?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
-    /// Takes over what is known of another folder's messages under this UIDVALIDITY, and is not known here or open here;
-    /// durable when it returns.
-    pub async fn inherit(&self, folder: FolderId, from: FolderId, validity: UidValidity) -> Result<(), LedgerError> {
-        const RECORDS: &str = "
-            REPLACE INTO records (folder, validity, uid, stage, evidence, target_validity, target_uid, floor_validity,
-                floor_uid, size, digest, header, date, zone, flags, risky)
-            SELECT ?1, r.validity, r.uid, r.stage, r.evidence, r.target_validity, r.target_uid, r.floor_validity,
-                r.floor_uid, r.size, r.digest, r.header, r.date, r.zone, r.flags, r.risky
-            FROM records AS r LEFT JOIN records AS own
-                ON own.folder = ?1 AND own.validity = r.validity AND own.uid = r.uid
-            WHERE r.folder = ?2 AND r.validity = ?3 AND (own.uid IS NULL OR own.stage = 0 AND r.stage <> 0)";
-        const TROUBLES: &str = "
-            INSERT OR IGNORE INTO troubles (folder, validity, uid, kind, words, subject, date_header, size, at)
-            SELECT ?1, t.validity, t.uid, t.kind, t.words, t.subject, t.date_header, t.size, t.at
-            FROM troubles AS t JOIN records AS own
-                ON own.folder = ?1 AND own.validity = t.validity AND own.uid = t.uid AND own.stage NOT IN (0, 1, 2)
-            WHERE t.folder = ?2 AND t.validity = ?3";
-        const LOSSES: &str = "
-            INSERT OR IGNORE INTO losses (folder, validity, uid, kind, text)
-            SELECT ?1, validity, uid, kind, text FROM losses WHERE folder = ?2 AND validity = ?3";
-        self.write(move |connection| {
-            work_under(connection, folder, validity)?;
-            for sql in [RECORDS, TROUBLES, LOSSES] {
-                connection.execute(sql, params![folder.0, from.0, validity.value()])?;
-            }
-            Ok(0)
-        })
-        .await
-        .map(drop)
     }
 
     /// Remembers what both sides were, or forgets it.

@@ -201,6 +201,30 @@ impl Ledger {
         .map(drop)
     }
 
+    /// Writes down under new numbers that messages had been removed from the target before: each record is as it was, but for
+    /// its number. Durable when it returns.
+    pub async fn removed_before(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        records: Vec<Record>,
+    ) -> Result<(), LedgerError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.write(move |connection| {
+            work_under(connection, folder, validity)?;
+            let mut insert = connection.prepare_cached(ADOPT)?;
+            for record in records {
+                let record = Record { evidence: Evidence::None, ..record };
+                put(&mut insert, folder, validity, &record, codec::of_fate(Fate::Removed))?;
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
+    }
+
     /// Writes down what became of messages that did not land; durable when it returns. What is known of a message from
     /// before stays, its target UID too but where it is gone from the source; only the evidence is void.
     pub async fn settle(
@@ -391,29 +415,15 @@ impl Ledger {
         target_validity: UidValidity,
         others: bool,
     ) -> Result<Vec<Uid>, LedgerError> {
-        // Who holds a copy of ours, for the same message, is the same folder under another name of its host: no other.
-        const SIBLINGS: &str = "
-            SELECT other.id FROM folders AS this
-            JOIN accounts AS mine ON mine.id = this.account
-            JOIN accounts AS theirs
-                ON theirs.target_host = mine.target_host AND lower(theirs.target_user) = lower(mine.target_user)
-            JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
-            WHERE this.id = ?1 AND (NOT ?2 OR other.id <> ?1 AND NOT (other.source = this.source
-                AND lower(theirs.source_user) = lower(mine.source_user) AND EXISTS (
-                    SELECT 1 FROM records AS one JOIN records AS two ON two.folder = ?1
-                        AND two.validity = one.validity AND two.uid = one.uid
-                        AND two.target_validity = one.target_validity AND two.target_uid = one.target_uid
-                    WHERE one.folder = other.id AND one.target_uid IS NOT NULL)))";
         const HELD: &str =
             "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL
              UNION ALL SELECT target_uid FROM surplus WHERE folder = ?1 AND target_validity = ?2";
+        let siblings = self.siblings(folder, others).await?;
         self.read(move |connection| {
             let mut uids = Vec::new();
-            let mut siblings = connection.prepare_cached(SIBLINGS)?;
             let mut held = connection.prepare_cached(HELD)?;
-            let mut folders = siblings.query(params![folder.0, others])?;
-            while let Some(row) = folders.next()? {
-                let mut rows = held.query(params![row.get::<_, i64>(0)?, target_validity.value()])?;
+            for sibling in siblings {
+                let mut rows = held.query(params![sibling.0, target_validity.value()])?;
                 while let Some(row) = rows.next()? {
                     uids.push(codec::uid(row, 0)?);
                 }

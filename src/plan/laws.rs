@@ -3,7 +3,7 @@
 //!
 //! The model plays the shell, the ledger and both servers; what is decided is decided by the planner alone.
 
-use super::{Claim, FlagChanges, FolderPlan, Matching, Need, Offer, Sorter, carried};
+use super::{Claim, FlagChanges, FolderPlan, Matching, Need, Offer, Sorter, carried, same_instant};
 use crate::mail::{Digest, Evidence, Fate, Flags, InternalDate, Listing, Record, Stage, Uid, UidValidity, digest};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,8 +249,12 @@ impl World {
         self.change_flags(&adopted);
         // What is read back at the end of a pass.
         for record in self.ledger.values_mut() {
-            let there = record.target.is_some_and(|(_, uid)| self.target.iter().any(|message| message.uid == uid));
-            record.evidence = if there { Evidence::MetadataEqual } else { record.evidence };
+            let copy = record.target.and_then(|(_, uid)| self.target.iter().find(|message| message.uid == uid));
+            record.evidence = match copy {
+                Some(copy) if same_instant(copy.date, record.date) => Evidence::MetadataEqual,
+                Some(_) => Evidence::Counted,
+                None => record.evidence,
+            };
         }
         !to_copy.is_empty() || found > 0 || !plan.flags.rebase.is_empty() || !adopted.rebase.is_empty()
     }
@@ -301,7 +305,8 @@ impl World {
         to_copy.sort_unstable();
         plan.stale.iter().filter(|uid| to_copy.contains(uid)).for_each(|uid| self.settle(*uid, Fate::Gone));
         plan.removed.iter().for_each(|uid| self.settle(*uid, Fate::Removed));
-        let replaced = plan.left.iter().filter(|(_, offer)| claimed.contains(&offer.uid()));
+        let placed = |uid: &Uid| matched.found.iter().any(|one| one.source_uid == *uid);
+        let replaced = plan.left.iter().filter(|(uid, offer)| claimed.contains(&offer.uid()) && !placed(uid));
         replaced.for_each(|(uid, _)| self.settle(*uid, Fate::Gone));
         (to_copy, matched.found.len(), flags)
     }

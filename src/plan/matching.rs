@@ -123,6 +123,8 @@ pub struct Offer {
     header: Known<Option<Digest>>,
     digest: Known<Digest>,
     likeness: Option<Digest>,
+    /// Nothing but equal bytes claims it.
+    exact: bool,
 }
 
 /// Stands for a set of flags, of what can be sent.
@@ -150,7 +152,14 @@ impl Offer {
             header: Known::No,
             digest: Known::No,
             likeness: None,
+            exact: false,
         }
+    }
+
+    /// As [`Self::recalled`], of another account: another message is easily alike, and is not it.
+    #[must_use]
+    pub fn exact(record: &Record, target_uid: Uid) -> Option<Self> {
+        Some(Self { exact: true, ..Self::recalled(record, target_uid)? })
     }
 
     /// A message known from its record, which need not be asked about; None where its bytes were never known.
@@ -164,6 +173,7 @@ impl Offer {
             header: Known::Yes(record.header),
             digest: Known::Yes(record.digest?),
             likeness: None,
+            exact: false,
         })
     }
 }
@@ -457,14 +467,20 @@ impl Matching {
             let (new, ours): (Vec<&Need>, Vec<&Need>) = needs.into_iter().partition(|need| need.claim == Claim::New);
             for need in ours {
                 let fits = |uid: &&Uid| {
-                    !taken.contains(uid) && **uid >= need.floor && same_instant(need.date, self.offers[uid].date)
+                    let offer = &self.offers[uid];
+                    let free = !taken.contains(uid) && !offer.exact;
+                    free && **uid >= need.floor && same_instant(need.date, offer.date)
                 };
                 if let Some(offer) = group.offers.iter().find(fits) {
                     self.claim(found, taken, need.source_uid, *offer, Evidence::BytesAltered);
                 }
             }
-            let left: Vec<&Offer> =
-                group.offers.iter().filter(|uid| !taken.contains(uid)).map(|uid| &self.offers[uid]).collect();
+            let left: Vec<&Offer> = group
+                .offers
+                .iter()
+                .map(|uid| &self.offers[uid])
+                .filter(|offer| !offer.exact && !taken.contains(&offer.target_uid))
+                .collect();
             let unique = group.needs.len() == 1 && group.offers.len() == 1;
             for (need, offer) in left_over(&new, &left, unique) {
                 self.claim(found, taken, need.source_uid, offer.target_uid, Evidence::BytesAltered);

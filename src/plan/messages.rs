@@ -1,7 +1,7 @@
 //! What is to be done in one folder: source listing, target listing and records, joined in UID order.
 
 use super::matching::{Claim, Need, Offer};
-use crate::mail::{Evidence, Fate, Flags, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
+use crate::mail::{Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
 use std::collections::BTreeMap;
 
 /// What joining came to. Every source message is in exactly one of `settled`, `removed`, `needs`, `fresh`; where only failed
@@ -126,6 +126,19 @@ impl FlagChanges {
     }
 }
 
+/// Says whether these are the dates of two messages. A date never changes (RFC 9051, 2.3.3); of some servers it moves with
+/// the zone they think they are in.
+fn is_another(known: Option<InternalDate>, now: Option<InternalDate>) -> bool {
+    const QUARTER: u64 = 15 * 60;
+    let (Some(known), Some(now)) = (known, now) else { return false };
+    let apart = known.unix().abs_diff(now.unix());
+    apart > 26 * 4 * QUARTER || !apart.is_multiple_of(QUARTER)
+}
+
+fn has_landed(record: &Record) -> bool {
+    matches!(record.stage, Stage::Settled(Fate::Copied | Fate::Adopted))
+}
+
 /// Joins records, window by window, with the two listings.
 pub struct Sorter<'a> {
     source: &'a Listing,
@@ -235,6 +248,10 @@ impl<'a> Sorter<'a> {
         let uid = record.source_uid;
         let place = record.target.filter(|_| !self.placeless);
         let target = place.filter(|(validity, _)| Some(*validity) == self.target_validity).map(|(_, uid)| uid);
+        let now = self.source.get(uid).filter(|_| listed).and_then(|entry| entry.date);
+        if is_another(record.date, now) && record.stage != Stage::Intended && (place.is_some() || !has_landed(record)) {
+            return self.reused(record, target);
+        }
         match (record.stage, target) {
             (Stage::Settled(fate @ (Fate::Copied | Fate::Adopted)), Some(target)) => {
                 self.paired(record, fate, target, listed)
@@ -262,7 +279,25 @@ impl<'a> Sorter<'a> {
         }
     }
 
+    /// Its number is another message's now: a source that was set back to what it was once.
+    fn reused(&mut self, record: &Record, target: Option<Uid>) {
+        if has_landed(record) {
+            self.plan.stale.push(record.source_uid);
+        }
+        if let Some(target) = target.filter(|target| self.target.get(*target).is_some()) {
+            self.left.push(target);
+            self.plan.left.extend(Offer::recalled(record, target).map(|offer| (record.source_uid, offer)));
+        }
+        self.fresh(record.source_uid);
+    }
+
     fn paired(&mut self, record: &Record, fate: Fate, target: Uid, listed: bool) {
+        // The dates were proven to agree: the target was set back, and has given the number anew.
+        let agreed = matches!(record.evidence, Evidence::MetadataEqual | Evidence::BytesEqual);
+        let is_it = |entry: &Entry<'_>| !(agreed && is_another(record.date, entry.date));
+        if listed && self.target.get(target).is_some_and(|entry| !is_it(&entry)) {
+            return self.displaced(record);
+        }
         let Some(entry) = self.target.get(target) else {
             match (listed, self.restore) {
                 // It was acknowledged and never seen: nobody can have removed what was not there.
@@ -518,6 +553,32 @@ mod tests {
                 "{base}|{source}|{target}"
             );
         }
+    }
+
+    #[test]
+    fn a_number_that_is_another_messages_now_says_nothing() {
+        let listing = |dates: &[(u32, i64)]| {
+            let mut listing = Listing::default();
+            let flags = Flags::default();
+            dates
+                .iter()
+                .for_each(|(at, unix)| listing.push(uid(*at), Some(1), InternalDate::new(*unix, 0), flags.clone()));
+            listing
+        };
+        let dated = |at| Record { date: InternalDate::new(1000, 0), ..record(at, COPIED, Some((1, at))) };
+        let refused =
+            |at| Record { date: InternalDate::new(1000, 0), ..record(at, Stage::Settled(Fate::Refused), None) };
+        // At the source: the same, one hour later by the server's clock, another; on the target: another.
+        let source = listing(&[(1, 1000), (2, 4600), (3, 2001), (4, 1000), (5, 2001), (6, 1000)]);
+        let target = listing(&[(1, 1000), (2, 1000), (3, 1000), (4, 2001)]);
+        let mut sorter = Sorter::new(&source, &target, Some(epoch(1)));
+        sorter.records(&[dated(1), dated(2), dated(3), dated(4), refused(5), refused(6)]);
+        let plan = sorter.finish();
+        assert_eq!((numbers(&plan.fresh), numbers(&plan.stale)), (vec![3, 5], vec![3, 4]), "{plan:?}");
+        let needs: Vec<u32> = plan.needs.iter().map(|need| need.source_uid().value()).collect();
+        let left: Vec<u32> = plan.left.iter().map(|(_, offer)| offer.uid().value()).collect();
+        assert_eq!((needs, left, plan.settled[&Fate::Copied], plan.settled[&Fate::Refused]), (vec![4], vec![3], 2, 1));
+        assert_eq!(plan.removed, []);
     }
 
     #[test]

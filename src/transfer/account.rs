@@ -6,7 +6,7 @@ use super::pool::{Pool, PoolParts};
 use super::{Context, Mode, audit, names};
 use crate::checkpoint::{
     AccountId, AccountKey, AccountState, AccountSummary, FailureNote, FolderSummary, JobReference, Ledger, Surplus,
-    Totals,
+    Totals, same_user,
 };
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
@@ -89,12 +89,7 @@ impl Account {
     /// Finds the account in the ledger and makes its pools.
     pub(super) async fn prepare(context: &Context, account: &config::Account) -> Result<Self, Failure> {
         let key = key(account);
-        let reference = JobReference {
-            name: context.job.name.clone(),
-            path: context.job.path.clone(),
-            digest: context.job.digest,
-            account_name: account.name.clone(),
-        };
+        let reference = reference(&context.job, account);
         let ledger = context.ledger.clone();
         let id = ledger.account(&key, reference).await?;
         let stop = context.stop.child_token();
@@ -196,7 +191,7 @@ impl Account {
         }
         let (host, user) = (self.key.target_host(), self.key.target_user());
         let others = self.ledger.others_into(host, user, self.id).await?;
-        let same = |other: &&AccountSummary| other.key.source_user().eq_ignore_ascii_case(self.key.source_user());
+        let same = |other: &&AccountSummary| same_user(other.key.source_user(), self.key.source_user());
         match others.iter().rev().find(same) {
             Some(other) => Ok(self.ledger.folders(other.id).await?),
             None => Ok(mine),
@@ -221,6 +216,16 @@ pub fn key(account: &config::Account) -> AccountKey {
         target.endpoint.port,
         &target.sign_in.user,
     )
+}
+
+/// Gives what the ledger remembers of the job that an account belongs to.
+pub(super) fn reference(job: &config::Job, account: &config::Account) -> JobReference {
+    JobReference {
+        name: job.name.clone(),
+        path: job.path.clone(),
+        digest: job.digest,
+        account_name: account.name.clone(),
+    }
 }
 
 /// Runs one account to its end, whatever that is.

@@ -249,16 +249,24 @@ impl Audit<'_> {
     /// Removes a second copy that is provably ours; lists any other.
     async fn settle_copy(&mut self, suspect: &Suspect, uid: Uid) -> Result<(), Failure> {
         let surplus = Surplus { target: (self.validity, uid), source: suspect.source, kind: SurplusKind::Copy };
-        let Some(validity) = self.folder.validity else { return Ok(()) };
-        let alike = self.account.ledger.of_bytes(self.folder.id, validity, suspect.digest).await?;
-
+        let ledger = &self.account.ledger;
+        let own = ledger.record(self.folder.id, suspect.source.0, suspect.source.1).await?;
+        let alike = match self.folder.validity {
+            Some(validity) => ledger.of_bytes(self.folder.id, validity, suspect.digest).await?,
+            None => Vec::new(),
+        };
         // Numbered anew, it is one of those of equal bytes, whichever.
-        let own = |record: &&Record| suspect.source.0 != validity || record.source_uid == suspect.source.1;
-        if !alike.iter().filter(own).any(|record| self.has_its_copy(record)) {
+        let renumbered = self.folder.validity != Some(suspect.source.0);
+        let has_copy = |record: &Record| self.has_its_copy(record);
+        if !(own.as_ref().is_some_and(has_copy) || renumbered && alike.iter().any(has_copy)) {
             // It is the only one: the next run finds it.
-            return Ok(self.account.ledger.clear_suspects(vec![suspect.id]).await?);
+            return Ok(ledger.clear_suspects(vec![suspect.id]).await?);
         }
-        let removed = self.is_provably_ours(suspect, &alike, uid).await? && self.remove(uid).await?;
+        // What was sent again with other bytes, or was there before, is not among those of equal bytes.
+        let is_one_of_them = renumbered || own.is_some_and(|own| alike.contains(&own));
+        let kept: Vec<Uid> = alike.iter().filter_map(|record| Some(record.target?.1)).collect();
+        let removed =
+            is_one_of_them && self.is_provably_ours(suspect, &alike, uid).await? && self.remove(uid, &kept).await?;
         if removed {
             self.account.tell_surplus(&self.folder.path.to_string(), &surplus, true).await;
         } else {
@@ -290,7 +298,8 @@ impl Audit<'_> {
             && record.target.is_some_and(|(validity, uid)| validity == self.validity && self.listing.get(uid).is_some())
     }
 
-    async fn remove(&mut self, uid: Uid) -> Result<bool, Failure> {
+    /// Removes one message while these are there.
+    async fn remove(&mut self, uid: Uid, kept: &[Uid]) -> Result<bool, Failure> {
         let session = &mut self.target.session;
         let opened = match session.select(&self.folder.target).await {
             Err(error) if error.is_refusal() => return Ok(false),
@@ -303,6 +312,12 @@ impl Audit<'_> {
         let now = session.listing(uid, uid, 1).await.map_err(on_target)?;
         if now.get(uid) != self.listing.get(uid) {
             return Ok(false);
+        }
+        // Its user may have seen two of them, and have taken away the other in this moment.
+        for kept in kept {
+            if session.listing(*kept, *kept, 1).await.map_err(on_target)?.is_empty() {
+                return Ok(false);
+            }
         }
         let mut deleted = Flags::default();
         deleted.insert(SystemFlag::Deleted);

@@ -446,7 +446,7 @@ impl Pass<'_> {
         }
         let source_validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
         if lasts(&opened) {
-            namesake::take_over(&self.account.ledger, self.row.id, source_validity, &source_listing).await?;
+            namesake::take_over(self.account, self.row.id, &mut source, source_validity, &source_listing).await?;
         }
         Ok((source, opened, source_validity, source_listing))
     }

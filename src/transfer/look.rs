@@ -6,7 +6,7 @@ use super::{names, reconcile, removed};
 use crate::failure::Failure;
 use crate::imap::Opened;
 use crate::mail::{Fate, FolderState, Listing, Uid};
-use crate::plan::FolderPair;
+use crate::plan::{Claim, FolderPair};
 
 /// What a run would do in a folder.
 #[derive(Debug, Clone, Default)]
@@ -24,13 +24,16 @@ pub(super) struct FolderLook {
 pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderLook, Failure> {
     let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
-    if pair.existing.is_none() {
-        removed::judge_gone(account, row.id, &pair.target).await?;
-    }
     let mut memory = Memory::default();
     let pass =
         Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
     let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
+    if pair.existing.is_none()
+        && let Err(failure) = removed::judge_gone(account, row.id, &pair.target).await
+    {
+        account.source.keep(source);
+        return Err(failure);
+    }
     let mut target = account.target.take().await?;
     let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {
         Some(_) => {
@@ -64,7 +67,12 @@ async fn look_at(pass: &Pass<'_>, both: &mut Both) -> Result<FolderLook, Failure
     removed::judge(account, &both.target_path, &plan)?;
     let mut matched = reconcile::match_once(account, folder, both, &plan).await?;
     let recalled = removed::recall(account, folder, both, &mut matched).await?.len() as u64;
-    let to_copy: Vec<Uid> = matched.absent.iter().map(|(uid, _)| *uid).collect();
+    let to_copy: Vec<Uid> = matched
+        .absent
+        .iter()
+        .filter(|(uid, claim)| *claim != Claim::Acknowledged && both.source_listing.get(*uid).is_some())
+        .map(|(uid, _)| *uid)
+        .collect();
     let settled = plan.settled.get(&Fate::Removed).copied().unwrap_or(0);
     let size = |uid: &Uid| both.source_listing.get(*uid).and_then(|entry| entry.size);
     Ok(FolderLook {

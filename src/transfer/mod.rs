@@ -141,10 +141,24 @@ pub struct JobEnd {
     pub accounts: Vec<AccountEnd>,
 }
 
+/// From here on the job can be gone on with, whenever it is killed: the ledger knows that it was begun.
+async fn begin(context: &Context) {
+    let Some(account) = context.job.accounts.first() else { return };
+    let begun = async {
+        let id = context.ledger.account(&account::key(account), account::reference(&context.job, account)).await?;
+        context.ledger.begin(id).await
+    };
+    if let Err(error) = begun.await {
+        // It stops every account, which tells it.
+        tracing::debug!(%error, "the job's begin was not written down");
+    }
+}
+
 /// Runs a job until each of its accounts has come to an end. One account's failure stops no other.
 pub async fn run(context: Context) -> JobEnd {
     let context = Arc::new(context);
     let job = &context.job;
+    begin(&context).await;
     context.events.send(Event::JobStarted { job: job.name.clone(), accounts: job.accounts.len() }).await;
     let turns = Arc::new(Semaphore::new(job.options.accounts.max(1)));
     let mut running = JoinSet::new();

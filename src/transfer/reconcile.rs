@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::imap::{End, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
 use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
 /// has seen what was still under way.
@@ -73,7 +73,7 @@ pub(super) async fn reconcile(
         account.ledger.note_surplus(place.folder, doubles).await?;
     }
     let recalled = removed::recall(account, place.folder, both, &mut matched).await?;
-    account.ledger.settle(place.folder, both.source_validity, recalled).await?;
+    account.ledger.removed_before(place.folder, both.source_validity, recalled).await?;
     let missing: Vec<Uid> =
         matched.absent.iter().filter(|(_, claim)| *claim == Claim::Acknowledged).map(|(uid, _)| *uid).collect();
     let reconciled = write_down(account, place.folder, both, plan, matched).await?;
@@ -213,7 +213,18 @@ pub(super) async fn match_once(
 ) -> Result<Matched, Failure> {
     let offered = offered(account, folder, both, plan).await?;
     let left = plan.left.iter().map(|(_, offer)| offer.clone());
-    let offers: Vec<Offer> = offered.into_iter().map(Offer::new).chain(left).collect();
+    let mut offers: Vec<Offer> = offered.into_iter().map(Offer::new).chain(left).collect();
+    if let Some(validity) = both.target_opened.state.uid_validity.filter(|_| !offers.is_empty()) {
+        // What another name of this mailbox has put there is known by its bytes.
+        let known = account.ledger.held_by_namesakes(folder, validity).await?;
+        let known = known.iter().filter_map(|record| Offer::exact(record, record.target?.1));
+        let known: BTreeMap<Uid, Offer> = known.map(|offer| (offer.uid(), offer)).collect();
+        for offer in &mut offers {
+            if let Some(known) = known.get(&offer.uid()) {
+                *offer = known.clone();
+            }
+        }
+    }
     let likely = Likely::among(&offers, plan.fresh.len());
     let (like, unlike): (Vec<Entry<'_>>, Vec<Entry<'_>>) =
         plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(|entry| likely.has(entry));
@@ -400,7 +411,10 @@ async fn write_down(
     // The ledger lets no message be intended that it holds for landed.
     let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok());
     let taken: BTreeSet<Uid> = matched.found.iter().map(|one| one.target_uid).collect();
-    let replaced = plan.left.iter().filter(|(_, offer)| taken.contains(&offer.uid())).map(|(uid, _)| uid);
+    // Where the number is another message's by now, what was found for that one is on record already.
+    let placed: BTreeSet<Uid> = matched.found.iter().map(|one| one.source_uid).collect();
+    let replaced = plan.left.iter().filter(|(uid, offer)| taken.contains(&offer.uid()) && !placed.contains(uid));
+    let replaced = replaced.map(|(uid, _)| uid);
     let ended = |uid: &Uid, fate| Settlement { source_uid: *uid, fate, size: 0, date: None, trouble: None };
     ledger.settle(folder, validity, lost.chain(replaced).map(|uid| ended(uid, Fated::Gone)).collect()).await?;
     let removed = plan.removed.iter().map(|uid| Settlement {

@@ -8,9 +8,9 @@ use super::folder::{Both, Windows};
 use super::reconcile::answer;
 use crate::checkpoint::{Ending, FolderId, Settlement};
 use crate::failure::{Failure, Kind};
-use crate::mail::{Evidence, Fate, FolderPath, Listing, Side, Stage, Uid, UidValidity};
+use crate::mail::{Evidence, Fate, FolderPath, Listing, Record, Side, Stage, Uid, UidValidity};
 use crate::plan::{self, Claim, FolderPlan, Likely, Matched, Matching, Need, Offer};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// The failure of a folder of which so many copies are gone that a person has to say what that means.
 fn ask(folder: &FolderPath, gone: u64, were: u64) -> Failure {
@@ -82,7 +82,7 @@ pub(super) async fn recall(
     folder: FolderId,
     both: &mut Both,
     matched: &mut Matched,
-) -> Result<Vec<Settlement>, Failure> {
+) -> Result<Vec<Record>, Failure> {
     let Some(target_validity) = both.target_opened.state.uid_validity else { return Ok(Vec::new()) };
     if account.mode.restore || !matched.absent.iter().any(|(_, claim)| *claim == Claim::New) {
         return Ok(Vec::new());
@@ -107,11 +107,12 @@ pub(super) async fn recall(
     answer(account, &mut matching, source, (&mut both.target.session, &both.target_listing)).await?;
     // Alike is not enough to leave mail behind.
     let found = matching.finish().found.into_iter().filter(|one| one.evidence == Evidence::BytesEqual);
-    let removed: BTreeSet<Uid> = found.map(|one| one.source_uid).collect();
-    matched.absent.retain(|(uid, _)| !removed.contains(uid));
-    let settlements = removed.iter().filter_map(|uid| {
-        let entry = both.source_listing.get(*uid)?;
-        Some(Settlement { size: entry.size.unwrap_or(0), date: entry.date, ..settlement(*uid) })
-    });
-    Ok(settlements.collect())
+    let removed: BTreeMap<Uid, Record> = found
+        .filter_map(|one| {
+            let known = recalled.removed.get(one.target_uid.value() as usize - 1)?;
+            Some((one.source_uid, Record { source_uid: one.source_uid, ..known.clone() }))
+        })
+        .collect();
+    matched.absent.retain(|(uid, _)| !removed.contains_key(uid));
+    Ok(removed.into_values().collect())
 }

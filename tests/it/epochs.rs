@@ -3,7 +3,8 @@
 use crate::identity::{Two, dated, two, two_of};
 use crate::recovery::content;
 use mailhaul::mail::Fate;
-use mailhaul::transfer::{Ending, Mode};
+use mailhaul::plan::Standing;
+use mailhaul::transfer::{self, Ending, Level, Mode};
 use mailhaul_testserver::{Act, Config, Features, NewMessage, Nth, Point};
 
 /// Twins, headerless ones and gaps between UIDs on both sides.
@@ -139,13 +140,20 @@ async fn what_its_user_removed_stays_removed_when_the_source_is_numbered_anew() 
         if seen_before {
             two.haul.run().await;
         }
-        two.source.account("u").renumber("INBOX").unwrap();
         let there = two.on_target("INBOX");
-        for _ in 0..2 {
+        for renumber in [true, false, true] {
+            if renumber {
+                two.source.account("u").renumber("INBOX").unwrap();
+            }
             let ran = two.haul.run().await;
             assert_eq!((ran.copied(), two.on_target("INBOX")), (0, there), "seen before: {seen_before}");
             assert_eq!(ran.end.accounts[0].fates[&Fate::Removed], 2);
         }
+        let (context, _events) = two.haul.context();
+        let ledger = context.ledger.clone();
+        let verdict = transfer::verify(context, Level::Headers, 0.0).await.remove(0);
+        ledger.close().await.unwrap();
+        assert_eq!((verdict.standing, verdict.totals.of(Fate::Removed)), (Standing::Explained, 2), "{verdict:#?}");
         two.haul.run_in(Mode { restore: true, ..Mode::default() }).await.assert_complete();
         assert!(content(&two.source) == content(&two.target));
     }
@@ -311,4 +319,36 @@ async fn a_target_folder_that_is_closed_for_a_moment_is_not_taken_for_gone() {
     let (ran, ()) = tokio::join!(two.haul.run(), close);
     ran.assert_complete();
     assert_eq!(two.on_target("Work"), 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_set_back_and_gives_its_numbers_anew_loses_nothing() {
+    for (source, target) in [(true, false), (false, true)] {
+        let two = two().await;
+        for at in 0..12 {
+            two.give("INBOX", dated(format!("Subject: {at}\r\n\r\n{at}\r\n"), at));
+        }
+        two.haul.run().await.assert_complete();
+        // The last two are lost, others come under their numbers.
+        for (server, yes) in [(&two.source, source), (&two.target, target)] {
+            if yes {
+                server.account("u").set_back("INBOX", 10).unwrap();
+                for at in 0..2 {
+                    let message = NewMessage::new(format!("Subject: new {at}\r\n\r\nnew {at}\r\n").into_bytes());
+                    server.account("u").add("INBOX", message.date("02-Feb-2022 02:02:02 +0000")).unwrap();
+                }
+            }
+        }
+        let ran = two.haul.run().await;
+        ran.assert_complete();
+        // What was copied before stays, what came since is copied; what the target has lost is sent again.
+        assert_eq!((ran.copied(), two.on_target("INBOX")), (2, 14), "source {source}");
+        let bodies = |server: &mailhaul_testserver::Server| {
+            let messages = server.account("u").messages("INBOX").unwrap();
+            messages.iter().map(|message| message.body.to_vec()).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(bodies(&two.source).is_subset(&bodies(&two.target)));
+        let again = two.haul.run().await;
+        assert_eq!(again.copied(), 0);
+    }
 }

@@ -4,7 +4,7 @@
 use crate::support::haul::{Haul, Ran, Side};
 use mailhaul::checkpoint::SurplusKind;
 use mailhaul::transfer::{Ending, Event, Mode};
-use mailhaul_testserver::{Act, Config, Features, NewMessage, Nth, Point, Server};
+use mailhaul_testserver::{Act, Config, Falsehood, Features, NewMessage, Nth, Point, Server};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -273,4 +273,34 @@ async fn what_was_cut_off_is_sent_again_whoever_had_its_number_before() {
         let target = bodies(&pair.target);
         assert!(bodies(&pair.source).keys().all(|body| target.get(body) == Some(&1)), "UIDPLUS {uidplus}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lands_late_stays_where_its_user_has_just_taken_away_the_other() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    let account = pair.target.account("u");
+    // Once it is asked what can be kept, then it is to remove.
+    let held = pair.target.faults().hold(Point::command("SELECT"), Nth::Only(2));
+    let take_away = async {
+        held.reached().await;
+        let messages = account.messages("INBOX").unwrap();
+        let late = messages.last().unwrap();
+        let kept = messages.iter().find(|one| one.body == late.body).unwrap();
+        assert!(kept.uid < late.uid);
+        account.expunge("INBOX", &[kept.uid]).unwrap();
+        held.release();
+    };
+    let (ran, ()) = tokio::join!(pair.haul.run(), take_away);
+    assert_eq!(bodies(&pair.source), bodies(&pair.target), "{:?}", surplus(&ran));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_lands_late_from_a_source_that_gives_other_bytes_each_time_is_told() {
+    let pair = pair(true).await;
+    pair.source.faults().add(Point::command("UID FETCH"), Nth::All, Act::lie(Falsehood::OtherBytesEachFetch));
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    let ran = pair.haul.run().await;
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, false)]);
+    assert_eq!(pair.target.account("u").messages("INBOX").unwrap().len(), MESSAGES + 1);
 }

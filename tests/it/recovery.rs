@@ -212,6 +212,20 @@ async fn f78_a_full_target_stops_its_account_and_a_later_run_goes_on() {
     assert_eq!(content(&source), content(&target));
 }
 
+#[tokio::test]
+async fn a_run_that_is_killed_as_it_begins_can_be_gone_on_with() {
+    let pair = pair(Features::default()).await;
+    let (context, mut events) = pair.haul.context();
+    let ledger = context.ledger.clone();
+    let running = tokio::spawn(mailhaul::transfer::run(context));
+    assert!(matches!(events.recv().await, Some(Event::JobStarted { .. })), "the first thing that anybody hears");
+    running.abort();
+    let _ = running.await;
+    let known = ledger.accounts().await.unwrap();
+    assert_ne!(known[0].state, mailhaul::checkpoint::AccountState::New, "begun: resume takes it up");
+    ledger.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_leaves_nothing_half_done() {
     let pair = pair(Features::default()).await;

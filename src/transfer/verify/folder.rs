@@ -161,7 +161,9 @@ pub(super) async fn verify(
         others: Vec::new(),
     };
     if let Some(validity) = both.source.validity() {
-        namesake::take_over(&account.ledger, both.row.id, validity, &both.source.listing).await?;
+        let mut lease = both.source.session().await?;
+        namesake::take_over(account, both.row.id, &mut lease, validity, &both.source.listing).await?;
+        both.source.lease = lease.session.is_usable().then_some(lease);
     }
     both.pair_by_ledger(taken).await?;
     both.pair_by_content().await?;

@@ -145,6 +145,7 @@ fn migrate(seed: u64, pair: (Family, Family), kills_max: usize, totals: &mut Tot
     fill(&mut hosts.0.client(), &folders, |path| joined("", '/', path));
     let program = Program::new();
     program.write("job.toml", &job(&hosts.0.side(), &hosts.1.side(), USER, SLOW));
+    let fine = |code: i32| code == 0 || pair.1 == Family::Cyrus && code == EXCEPTIONS;
     let (mut line, mut kills, mut ended) = ("run job.toml --json", 0, None);
     while kills < kills_max && ended.is_none() {
         let moment = match chance.bool() {
@@ -158,11 +159,13 @@ fn migrate(seed: u64, pair: (Family, Family), kills_max: usize, totals: &mut Tot
                 line = if last == "nothing" { line } else { "resume --json" };
                 *totals.moments.entry(last).or_default() += 1;
             }
-            Run::Ended(code) => ended = Some(code),
+            Run::Ended(code) => {
+                assert!(fine(code), "seed {seed}, {pair:?}, {kills} kills: exit code {code}: {}", program.log());
+                ended = Some(code);
+            }
         }
     }
     let what = format!("seed {seed}, {pair:?}, {kills} kills");
-    let fine = |code: i32| code == 0 || pair.1 == Family::Cyrus && code == EXCEPTIONS;
     for line in ["run job.toml --json", "run job.toml --json"] {
         let ran = program.run(line);
         assert!(fine(ran.code), "{what}: exit code {}: {}{}", ran.code, ran.stdout, ran.stderr);

@@ -261,6 +261,11 @@ impl Folder {
         }
     }
 
+    pub(crate) fn set_back(&mut self, last: u32) {
+        self.expunge(&(last + 1..self.uid_next).collect());
+        self.uid_next = last + 1;
+    }
+
     /// Numbers all messages anew and in another order: the first comes last.
     pub(crate) fn reorder(&mut self) {
         if !self.messages.is_empty() {

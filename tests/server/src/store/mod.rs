@@ -388,6 +388,16 @@ impl Account {
         })
     }
 
+    /// Forgets every message above this UID and that their UIDs were ever given, as a server does that was restored from a
+    /// backup.
+    pub fn set_back(&self, folder: impl AsRef<[u8]>, last: u32) -> Result<(), StoreError> {
+        let layout = self.store.layout().clone();
+        self.write(|mailboxes| {
+            mailboxes.selectable_mut(&layout, folder.as_ref())?.set_back(last);
+            Ok(())
+        })
+    }
+
     /// Renames a folder and those below it; INBOX gives its messages away and stays (RFC 3501 section 6.3.5).
     pub fn rename(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<(), StoreError> {
         let (from, to) = (from.as_ref(), to.as_ref());
