@@ -50,6 +50,7 @@ impl BodyRoom {
             sha: Sha256::new(),
             header: Vec::new(),
             header_ended: false,
+            header_cut: false,
             scan: Scan::default(),
         })
     }
@@ -122,6 +123,8 @@ pub(super) struct BodyWriter {
     sha: Sha256,
     header: Vec<u8>,
     header_ended: bool,
+    /// It goes on beyond what is kept.
+    header_cut: bool,
     scan: Scan,
 }
 
@@ -156,6 +159,7 @@ impl BodyWriter {
             }
             None => {
                 self.header_ended = self.header.len() == HEADER_MAX;
+                self.header_cut = self.header_ended;
                 bytes.len()
             }
         }
@@ -171,7 +175,8 @@ impl BodyWriter {
             store: self.store,
             length: self.length,
             digest: Digest(self.sha.finalize().into()),
-            header: header_digest(&self.header),
+            // Of a part it would be another than of all that a server gives of these fields.
+            header: if self.header_cut { None } else { header_digest(&self.header) },
             subject: field(&self.header, b"subject"),
             date: field(&self.header, b"date"),
             traits: self.scan.traits,
@@ -256,7 +261,7 @@ impl Body {
         self.digest
     }
 
-    /// Gives the digest of the header's key fields ([`header_digest`]).
+    /// Gives the digest of the header's key fields ([`header_digest`]); None for a header too long to be kept.
     #[must_use]
     pub fn header(&self) -> Option<Digest> {
         self.header
@@ -428,6 +433,16 @@ mod tests {
                 assert_eq!(body(message, step, 1 << 20).await.traits(), traits, "{}", message.escape_ascii());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn f06_a_header_without_end_is_not_kept_whole() {
+        let room = BodyRoom::new(1 << 20, 0, &std::env::temp_dir());
+        let mut writer = room.writer(u64::MAX).await.unwrap();
+        for _ in 0..100 {
+            writer.chunk(&b"X-A: folded\r\n ".repeat(1000)).await.unwrap();
+        }
+        assert!(writer.header.len() <= HEADER_MAX);
     }
 
     #[tokio::test]

@@ -776,10 +776,11 @@ fn parse_opened(responses: &[Response]) -> Opened {
         } else if starts_with(words, b"[UIDNOTSTICKY]") {
             opened.uid_not_sticky = true;
         } else if starts_with(words, b"[PERMANENTFLAGS ") {
-            let inside = Response { text: words[16..].to_vec(), literals: Vec::new() };
+            // Within a list, as in FETCH: there a keyword may hold a parenthesis.
+            let inside = Response { text: [b"(", &words[16..]].concat(), literals: Vec::new() };
             let values = Tokens::new(&inside).value();
-            let flags: Vec<&[u8]> =
-                values.as_ref().and_then(Value::list).unwrap_or_default().iter().filter_map(Value::name).collect();
+            let list = values.as_ref().and_then(Value::list).and_then(|values| values.first()?.list());
+            let flags: Vec<&[u8]> = list.unwrap_or_default().iter().filter_map(Value::name).collect();
             let any_keyword = flags.contains(&&b"\\*"[..]);
             opened.permanent = Some(Permanent { flags: Flags::from_wire(flags), any_keyword });
         }

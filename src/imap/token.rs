@@ -166,7 +166,8 @@ impl<'a> Tokens<'a> {
     /// in mid-word belongs to the word: lenient servers keep such keywords.
     fn atom(&mut self, depth: usize) -> Value<'a> {
         let rest = self.rest();
-        let section = [&b"BODY["[..], b"BODY.PEEK[", b"BINARY["].iter().any(|name| starts_with(rest, name));
+        let section =
+            depth < 2 && [&b"BODY["[..], b"BODY.PEEK[", b"BINARY["].iter().any(|name| starts_with(rest, name));
         let mut within = false;
         let end = rest.iter().position(|byte| {
             within = section && (*byte == b'[' || within && *byte != b']');

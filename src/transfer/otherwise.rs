@@ -2,7 +2,7 @@
 //! take; what remains is listed with the server's words.
 
 use super::copy::{self, Task};
-use super::folder::{Pass, on_source};
+use super::folder::{Pass, on_source, on_target};
 use super::pool::Lease;
 use crate::checkpoint::Ending;
 use crate::failure::{Failure, Kind};
@@ -77,6 +77,13 @@ impl Pass<'_> {
         let too_big = task.append_limit.is_some_and(|limit| subject.size > limit);
         let attempts = if too_big { Vec::new() } else { self.attempts(task, uid, &refusal) };
         for attempt in attempts.into_iter().skip(made) {
+            // Some servers answer and hang up: then it is not the next attempt that breaks the connection.
+            if let Err(error) = target.session.noop().await
+                && !error.is_refusal()
+            {
+                self.memory.refused.insert(uid, Refused { refusal, subject, made });
+                return Err(on_target(error));
+            }
             made += 1;
             let lease = self.source_again(task.source_validity, source.take()).await?;
             let dress = self.memory.dress(true, attempt.clone());

@@ -26,6 +26,7 @@ fn f40_and_f35_flag_lists_of_lenient_servers_are_read() {
         (&b"\\Seen "[..], "\\Seen", 0),
         (b" \\Seen  $x", "\\Seen $x", 0),
         (b"\\Seen gr\xfcn a]b x(y", "\\Seen a]b", 2),
+        (b"a[b $x body[y", "$x a[b body[y", 0),
         (b"", "", 0),
     ] {
         let text = [b"* 3 FETCH (FLAGS (", flags, b") UID 7 RFC822.SIZE 5)"].concat();
@@ -43,6 +44,7 @@ fn f36_permanent_flags_are_read_or_missing() {
     let (seen, none) = (Some(("\\Seen Junk".to_owned(), true)), Some((String::new(), false)));
     assert_eq!(read(b"* OK [PERMANENTFLAGS (\\Seen Junk \\*)] limited"), seen);
     assert_eq!(read(b"* OK [PERMANENTFLAGS (\\Seen Junk \\* )] limited"), seen);
+    assert_eq!(read(b"* OK [PERMANENTFLAGS (\\Seen x(y Junk \\*)] limited"), seen);
     assert_eq!(read(b"* OK [PERMANENTFLAGS ()] read-only"), none);
     assert_eq!(read(b"* OK [UIDNEXT 7] next"), None);
     assert_eq!(read(b"* FLAGS (\\Seen)"), None);

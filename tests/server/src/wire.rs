@@ -303,12 +303,17 @@ impl Wire {
 
     /// Tells the rules of an event, does what concerns the connection, and gives the rest.
     pub(crate) async fn act(&mut self, event: Event<'_>) -> Result<Vec<Act>, End> {
+        let replied = matches!(event, Event::AfterReply(_));
         let acts = self.shared.faults.fire(event, self.connection, self.user.as_deref());
         if acts.is_empty() {
             return Ok(acts);
         }
         let mut rest = Vec::new();
         for act in acts {
+            if replied && !matches!(act, Act::Garbage(_)) {
+                let out = std::mem::take(&mut self.out);
+                self.write(&out).await;
+            }
             match act {
                 Act::Drop => return Err(self.cut().await),
                 Act::Reset => return Err(self.reset()),
