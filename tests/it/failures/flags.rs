@@ -16,7 +16,11 @@ struct Case {
 
 impl Case {
     async fn new(target: Config) -> Self {
-        let source = Server::start(Config::plain("u")).await.unwrap();
+        Self::from(Config::plain("u"), target).await
+    }
+
+    async fn from(source: Config, target: Config) -> Self {
+        let source = Server::start(source).await.unwrap();
         let target = Server::start(target).await.unwrap();
         let haul = Haul::new(Side::plain(source.port()), Side::plain(target.port()))
             .user("u", "u")
@@ -111,13 +115,19 @@ async fn f31_and_f33_no_append_names_a_flag_that_no_client_may_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn f32_keywords_go_as_they_came_without_a_backslash() {
     let case = Case::new(Config::plain("u")).await;
-    case.add("one", "$NOTJUNK NonJunk $label1", DATE);
+    let uid = case.add("one", "$NOTJUNK NonJunk $label1", DATE);
     case.haul.run().await.assert_complete();
     // At once: not after a refusal that was made good.
     let sent = case.target_lines("APPEND");
     assert!(sent.len() == 1 && sent[0].contains("($label1 $NOTJUNK NonJunk)"), "{sent:?}");
     case.settle(Ending::Complete).await;
     assert_eq!(case.flags(), ["$NOTJUNK $label1 NonJunk"]);
+    case.source.account("u").set_flags("INBOX", uid, &["$NOTJUNK", "$label2"]).unwrap();
+    case.haul.run().await.assert_complete();
+    let stored = case.target_lines("UID STORE");
+    assert!(stored.len() == 2 && stored[0].contains("+FLAGS.SILENT ($label2)"), "{stored:?}");
+    assert!(stored[1].contains("-FLAGS.SILENT ($label1 NonJunk)"), "{stored:?}");
+    assert_eq!(case.flags(), ["$NOTJUNK $label2"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,8 +195,8 @@ async fn f34_a_target_that_hangs_up_over_a_keyword_gets_the_message_without_it()
     }))
     .await;
     case.add("one", "\\Seen domain.com", DATE);
-    // The two ways to send it with its keyword.
-    case.target.faults().add(Point::after_reply("APPEND"), Nth::First(2), Act::Drop);
+    // It answers each of them and hangs up, whatever the answer was.
+    case.target.faults().add(Point::after_reply("APPEND"), Nth::All, Act::Drop);
     let ran = case.settle(Ending::Exceptions).await;
     assert_eq!((ran.copied(), case.flags()), (1, vec!["\\Seen".to_owned()]));
 }
@@ -199,6 +209,20 @@ async fn f34_a_target_without_uidplus_keeps_what_was_not_to_blame() {
     }))
     .await;
     case.add("one", "\\Seen domain.com a-b", DATE);
+    case.settle(Ending::Exceptions).await;
+    assert_eq!(case.flags(), ["\\Seen a-b"]);
+    assert_eq!(losses(&case.haul).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f34_f38_what_went_out_with_less_gets_the_rest_also_after_a_kill() {
+    let refused = Keywords::AllOrRefuse(vec!["domain.com".into()], "BAD Parse Error".into());
+    let case = Case::new(config(|config| config.keywords = refused)).await;
+    case.add("one", "\\Seen domain.com a-b", DATE);
+    // Refused in company, refused alone, taken without them.
+    let held = case.target.faults().hold(Point::after_execute("APPEND"), Nth::Only(3));
+    case.haul.run_dropped_at(held).await;
+    assert_eq!(case.flags(), ["\\Seen"]);
     case.settle(Ending::Exceptions).await;
     assert_eq!(case.flags(), ["\\Seen a-b"]);
     assert_eq!(losses(&case.haul).await.len(), 1);
@@ -303,6 +327,21 @@ async fn f38_what_the_target_drops_in_silence_is_found_by_reading_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f38_more_keywords_than_a_line_holds_arrive_in_parts() {
+    const LINE_MAX: usize = 5000;
+    let case = Case::new(Config::plain("u")).await;
+    let mut all: Vec<String> = (0..300).map(|number| format!("keyword-of-some-length-{number:03}")).collect();
+    case.add("one", &format!("{} \\Seen", all.join(" ")), DATE);
+    case.haul.run().await.assert_complete();
+    let (sent, stored) = (case.target_lines("APPEND"), case.target_lines("UID STORE"));
+    assert_eq!((sent.len(), stored.len() > 1), (1, true));
+    assert!(sent.iter().chain(&stored).all(|line| line.len() < LINE_MAX), "{sent:?} {stored:?}");
+    case.settle(Ending::Complete).await;
+    all.insert(0, "\\Seen".to_owned());
+    assert_eq!(case.flags(), [all.join(" ")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f38_dovecot_refuses_a_long_keyword_and_takes_the_message() {
     let Some(target) = Dovecot::start_or_skip(dovecot::Options::default()) else { return };
     let source = Server::start(Config::plain("u")).await.unwrap();
@@ -379,8 +418,9 @@ async fn f41_deleted_messages_are_copied_without_the_flag_and_nothing_is_expunge
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f42_later_changes_at_the_source_arrive_without_a_copy_and_those_on_the_target_stay() {
-    for condstore in [true, false] {
-        let case = Case::new(config(|config| config.features.condstore = condstore)).await;
+    for (at_source, condstore) in [(true, true), (true, false), (false, true), (false, false)] {
+        let offering = |yes| config(|config| config.features.condstore = yes);
+        let case = Case::from(offering(at_source), offering(condstore)).await;
         let uids: Vec<u32> = (0..3).map(|number| case.add(&number.to_string(), "Old", DATE)).collect();
         case.settle(Ending::Complete).await;
         let (source, target) = (case.source.account("u"), case.target.account("u"));
