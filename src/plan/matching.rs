@@ -1,10 +1,10 @@
 //! Which target message is which source message, by content, where no UID says so.
 //!
 //! On multisets: a target message is claimed once at most. Equal bytes go before everything else; who was acknowledged
-//! before the crash claims first, then who was intended, then who stood under other numbers, then new mail. Bytes that
-//! differ as servers and tools are known to alter them ([`crate::mail::Likeness`]) go next. A header alone pairs new mail
-//! only where as many messages have it on each side, of the same instants; two messages of equal headers and other bodies
-//! stay two.
+//! before the crash claims first, then who was intended and who stood under other numbers, each its own copy before a
+//! twin's, then new mail. Bytes that differ as servers and tools are known to alter them ([`crate::mail::Likeness`]) go
+//! next. A header alone pairs new mail only where as many messages have it on each side, of the same instants; two messages
+//! of equal headers and other bodies stay two.
 //!
 //! Called in rounds: [`Matching::questions`] names what must be known, the caller finds it out and tells it, until there
 //! are no questions.
@@ -431,8 +431,9 @@ impl Matching {
         type Fits<'f> = &'f dyn Fn(&Need, &Offer) -> bool;
         let rounds: [Fits<'_>; 3] = [&own, &dated, &|_, _| true];
         // Who was acknowledged is there for certain: had new mail first choice, its twin's copy would be gone for it.
-        for claim in [Claim::Acknowledged, Claim::Intended, Claim::Displaced, Claim::New] {
-            for fits in rounds {
+        // Who was intended may not be there: before it takes a twin's copy, a displaced twin has its own.
+        for claims in [&[Claim::Acknowledged][..], &[Claim::Intended, Claim::Displaced], &[Claim::New]] {
+            for (fits, claim) in rounds.iter().flat_map(|fits| claims.iter().map(move |claim| (fits, *claim))) {
                 for need in self.needs.values().filter(|need| need.claim == claim) {
                     let Some(digest) = of_need(need).filter(|_| !found.contains_key(&need.source_uid)) else {
                         continue;

@@ -189,6 +189,22 @@ fn who_was_acknowledged_claims_before_who_was_intended() {
 }
 
 #[test]
+fn who_was_intended_takes_no_copy_that_is_a_displaced_twins_own() {
+    let (twin, flagged) = (("h", "a"), Flags::parse("\\Flagged"));
+    let need = |at, claim, flags: &str| {
+        Need::sent(&Record { flags: Flags::parse(flags), ..record(at, twin) }, claim, bytes(twin), uid(1))
+    };
+    let needs = vec![need(1, Claim::Displaced, "\\Flagged"), need(2, Claim::Intended, "\\Seen")];
+    let offer = Offer::new(Entry { uid: uid(1), size: Some(size(twin)), date: None, flags: &flagged });
+    let mut matching = Matching::new(needs, vec![offer], false);
+    matching.target_header(uid(1), header(twin));
+    matching.target_bytes(uid(1), bytes(twin), bytes(twin));
+    let matched = matching.finish();
+    assert_eq!(matched.found.iter().map(|one| one.source_uid).collect::<Vec<_>>(), [uid(1)]);
+    assert_eq!(matched.absent, [(uid(2), Claim::Intended)]);
+}
+
+#[test]
 fn new_mail_never_takes_the_copy_of_an_acknowledged_twin() {
     // The target's user has marked the copy, as the source's new twin is marked.
     let marked = Flags::parse("\\Flagged");
