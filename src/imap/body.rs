@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_given_back_with_the_body() {
+    async fn f83_memory_is_given_back_with_the_body() {
         let room = BodyRoom::new(100, 1000, &std::env::temp_dir());
         let first = room.writer(100).await.unwrap();
         assert!(room.memory.try_acquire().is_err());

@@ -5,7 +5,7 @@ use crate::recovery::content;
 use mailhaul::mail::Fate;
 use mailhaul::plan::Standing;
 use mailhaul::transfer::{self, Ending, Level, Mode};
-use mailhaul_testserver::{Act, Config, Features, NewMessage, Nth, Point};
+use mailhaul_testserver::{Act, Config, Features, Literals, NewMessage, Nth, Point};
 
 /// Twins, headerless ones and gaps between UIDs on both sides.
 async fn filled(features: Features) -> Two {
@@ -91,6 +91,27 @@ async fn f73_another_uidvalidity_of_the_source_within_a_run_is_reconciled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f73_what_comes_under_new_numbers_is_not_taken_for_what_had_them() {
+    let source = Config { follows_new_uids: true, ..Config::plain("u") };
+    let two = two_of(source, Config::plain("u")).await;
+    for at in 0..30 {
+        two.give("INBOX", numbered(at));
+    }
+    two.source.account("u").expunge("INBOX", &[2, 5, 6, 11]).unwrap();
+    // Between the listing and the bodies.
+    let act = Act::ChangeUidValidity(b"INBOX".to_vec());
+    two.source.faults().add(Point::command("UID FETCH"), Nth::Only(2), act);
+    two.haul.run().await;
+    let bodies = |server: &mailhaul_testserver::Server| {
+        let messages = server.account("u").messages("INBOX").unwrap();
+        let mut bodies: Vec<Vec<u8>> = messages.iter().map(|message| message.body.to_vec()).collect();
+        bodies.sort();
+        bodies
+    };
+    assert!(bodies(&two.source) == bodies(&two.target), "{} there", two.on_target("INBOX"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f74_another_uidvalidity_of_the_target_within_a_run_is_reconciled() {
     let act = Act::ChangeUidValidity(b"INBOX".to_vec());
     for features in [Features::default(), weak()] {
@@ -132,6 +153,29 @@ async fn f73_f74_another_uidvalidity_between_a_crash_and_the_look_is_reconciled(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f74_another_uidvalidity_of_the_target_between_two_looks_is_reconciled() {
+    let act = Act::ChangeUidValidity(b"INBOX".to_vec());
+    for uidplus in [true, false] {
+        // One by one: what was not asked for is not there.
+        let features = Features { uidplus, literals: Literals::Synchronising, ..weak() };
+        let two = filled(features).await;
+        // Some twins have arrived and some have not; the ninth copy, a twin, is then where theirs was.
+        let [during, held] = [8, 18].map(|nth| two.target.faults().hold(Point::command("APPEND"), Nth::Only(nth)));
+        let theirs = async {
+            during.reached().await;
+            let theirs = two.has("INBOX", NewMessage::new("theirs"));
+            during.release();
+            theirs
+        };
+        let ((), theirs) = tokio::join!(two.haul.run_dropped_at(held), theirs);
+        two.target.account("u").expunge("INBOX", &[theirs]).unwrap();
+        two.target.faults().clear();
+        two.target.faults().add(Point::command("EXAMINE"), Nth::Only(2), act.clone());
+        assert_same(&two, "between two looks").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_its_user_removed_stays_removed_when_the_source_is_numbered_anew() {
     for seen_before in [true, false] {
         let two = filled(Features::default()).await;
@@ -160,7 +204,7 @@ async fn what_its_user_removed_stays_removed_when_the_source_is_numbered_anew() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn flags_are_never_stored_on_messages_that_were_numbered_anew() {
+async fn f74_flags_are_never_stored_on_messages_that_were_numbered_anew() {
     let two = filled(Features::default()).await;
     two.haul.run().await.assert_complete();
     two.source.account("u").set_flags("INBOX", 15, &["\\Answered"]).unwrap();

@@ -516,7 +516,7 @@ async fn typed(haul: &Haul, arguments: &[&str]) -> (i32, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exit_codes_tell_complete_from_explained_from_incomplete() {
+async fn f72_exit_codes_tell_complete_from_explained_from_incomplete() {
     let pair = pair(Config::plain("u")).await;
     pair.add("INBOX", [dated("good"), dated("bad")]);
     let refusal = Act::Reply("NO [LIMIT] message too large".to_owned());

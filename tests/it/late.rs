@@ -79,7 +79,7 @@ async fn a_copy_that_lands_after_it_was_sent_again_is_removed_where_it_is_ours_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_lands_late_is_told_where_it_cannot_be_removed_alone() {
+async fn f69_a_copy_that_lands_late_is_told_where_it_cannot_be_removed_alone() {
     let (pair, ran) = with_sixth_append(late(), false).await;
     assert_eq!(surplus(&ran), [(SurplusKind::Copy, false)]);
     assert_eq!((ran.end.accounts[0].ending, ran.end.accounts[0].surplus), (Ending::Exceptions, 1));
@@ -92,7 +92,7 @@ async fn a_copy_that_lands_late_is_told_where_it_cannot_be_removed_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_lands_late_and_was_touched_by_its_user_stays() {
+async fn f69_a_copy_that_lands_late_and_was_touched_by_its_user_stays() {
     let pair = pair(true).await;
     pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
     let account = pair.target.account("u");

@@ -1,8 +1,9 @@
 //! What a network, a server or a user can do in mid-run, and the end that is the same every time.
 
-use crate::support::haul::{Haul, Side};
+use crate::identity::{dated, two_of};
+use crate::support::haul::{Haul, Ran, Side};
 use mailhaul::failure::Kind;
-use mailhaul::mail::Fate;
+use mailhaul::mail::{Evidence, Fate};
 use mailhaul::transfer::{Ending, Event, Level, Mode};
 use mailhaul_testserver::generate::{self, GenerateOptions};
 use mailhaul_testserver::{Act, Falsehood, Nth, Point};
@@ -283,6 +284,25 @@ async fn f72_a_source_that_counts_more_than_it_lists_is_never_complete() {
     ledger.close().await.unwrap();
     pair.source.faults().clear();
     assert_ends_equal(&pair, "listed later").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f72_what_was_not_read_back_or_is_other_than_it_was_is_never_complete() {
+    for nul_becomes_80 in [false, true] {
+        let two = two_of(Config::plain("u"), Config { nul_becomes_80, ..Config::plain("u") }).await;
+        two.give("INBOX", dated("Subject: odd\r\n\r\n\0\r\n", 1));
+        // The first lists.
+        let refused = Act::Reply("NO [SERVERBUG] try again".to_owned());
+        two.target.faults().add(Point::command("UID FETCH"), Nth::From(2), refused);
+        let ends = |ran: &Ran| (ran.end.accounts[0].ending, ran.end.accounts[0].evidence.clone());
+        assert_eq!(ends(&two.haul.run().await), (Ending::Exceptions, BTreeMap::from([(Evidence::None, 1)])));
+        two.target.faults().clear();
+        let (ending, evidence) = match nul_becomes_80 {
+            false => (Ending::Complete, Evidence::BytesEqual),
+            true => (Ending::Exceptions, Evidence::BytesAltered),
+        };
+        assert_eq!(ends(&two.haul.run().await), (ending, BTreeMap::from([(evidence, 1)])));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,6 +110,31 @@ async fn f71_a_second_run_with_nothing_new_appends_nothing_also_where_the_target
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f71_what_a_target_writes_into_every_header_makes_no_second_copy() {
+    const MESSAGES: usize = 20;
+    let weak = Features { uidplus: false, ..single() };
+    let two = filled(Config { features: weak, ..Config::plain("u") }, MESSAGES).await;
+    let held = two.target.faults().hold(Point::command("EXAMINE"), Nth::Only(2));
+    let rewrite = async {
+        held.reached().await;
+        let uids: Vec<u32> = (1..=MESSAGES as u32).collect();
+        two.target.account("u").expunge("INBOX", &uids).unwrap();
+        for at in 0..MESSAGES {
+            two.has("INBOX", dated([b"X-Scanned: yes\r\n", &message(at)[..]].concat(), at));
+        }
+        held.release();
+    };
+    let (ran, ()) = tokio::join!(two.haul.run(), rewrite);
+    let end = &ran.end.accounts[0];
+    assert_eq!((ran.copied(), end.ending), (20, Ending::Exceptions), "it is told");
+    assert_eq!((end.fates.len(), end.fates[&Fate::Copied]), (1, 20), "{end:#?}");
+    // Once with what is known, once with nothing but what is there.
+    assert_eq!(two.haul.run().await.copied(), 0);
+    std::fs::remove_dir_all(two.haul.state()).unwrap();
+    assert_eq!((two.haul.run().await.copied(), two.on_target("INBOX")), (0, MESSAGES));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn f76_what_a_server_says_between_bodies_is_taken_for_no_body() {
     let two = filled(Config::plain("u"), 40).await;
     let noise = b"* 40 EXISTS\r\n* 3 FETCH (FLAGS (\\Seen) UID 4)\r\n* OK Still here\r\n* 9 FETCH (FLAGS ())\r\n\

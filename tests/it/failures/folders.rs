@@ -1,7 +1,7 @@
 //! Folders and their names.
 
 use crate::support::haul::{Haul, Ran, Side};
-use mailhaul::plan::Because;
+use mailhaul::plan::{Because, Left};
 use mailhaul::transfer::{self, AccountCheck, AccountPlan, Ending, Event};
 use mailhaul_testserver::{Account, Act, Config, FolderSpec, Layout, NewMessage, Nth, Point, Server};
 use std::collections::BTreeMap;
@@ -80,6 +80,13 @@ impl Move {
         arrived
     }
 
+    /// Puts these lines in place of what the source answers.
+    fn says(&self, verb: &str, lines: &str) {
+        let faults = self.source.faults();
+        faults.add(Point::command(verb), Nth::All, Act::Garbage(lines.as_bytes().to_vec()));
+        faults.add(Point::command(verb), Nth::All, Act::Reply("OK Completed.".to_owned()));
+    }
+
     fn asked(&self, verb: &str) -> Vec<String> {
         self.target.log().into_iter().filter(|logged| logged.verb == verb).map(|logged| logged.line).collect()
     }
@@ -101,7 +108,7 @@ fn refused(ran: &Ran) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f47_a_dot_where_the_target_separates_by_it_neither_splits_nor_merges() {
-    let names = ["Person K.", "Bestellungen.Hardware", "Bestellungen/Hardware"];
+    let names = ["Person K.", "Person K=2E", "Bestellungen.Hardware", "Bestellungen/Hardware"];
     let moved = Move::new(plain(), dotted()).await.fill(&names);
     let plan = moved.plan().await;
     assert_eq!(moved.asked("CREATE"), [""; 0]);
@@ -112,7 +119,8 @@ async fn f47_a_dot_where_the_target_separates_by_it_neither_splits_nor_merges() 
         [
             "Bestellungen.Hardware > Bestellungen=2EHardware",
             "Bestellungen/Hardware > Bestellungen.Hardware",
-            "Person K. > Person K=2E"
+            "Person K. > Person K=2E",
+            "Person K=2E > Person K=3D2E"
         ]
     );
 }
@@ -157,6 +165,12 @@ async fn f51_names_that_differ_in_case_stay_two_folders_and_check_says_so() {
     moved.target.account("u").create("Other").unwrap();
     assert_eq!(moved.check().await.seen.unwrap().warnings, [""; 0]);
     assert_eq!(moved.complete().await, ["Folder > Folder", "folder > folder"]);
+
+    // Nothing there to ask by.
+    let seen = Move::new(plain(), blind()).await.fill(&["Folder", "folder"]).check().await.seen.unwrap();
+    assert!(seen.warnings[0].contains("may take"), "{:?}", seen.warnings);
+    let doubted = seen.folders.iter().filter(|folder| folder.doubted).map(|folder| folder.if_refused[0].as_str());
+    assert_eq!(doubted.collect::<Vec<_>>(), ["Folder (2)", "folder (3)"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,6 +225,10 @@ async fn f53_a_folder_that_was_created_and_is_not_there_gets_no_message() {
     assert_eq!(refused(&ran), ["Büro"]);
     assert_eq!(moved.arrived(), ["INBOX > INBOX"]);
     assert!(moved.asked("APPEND").iter().all(|line| line.contains("INBOX")));
+
+    let moved = Move::new(plain(), plain()).await.fill(&["B&APw-ro", "INBOX"]);
+    moved.target.faults().add(Point::command("CREATE"), Nth::Only(1), Act::Reply("OK Create completed.".to_owned()));
+    assert_eq!(moved.complete().await, ["B&APw-ro > =42=C3=BCro", "INBOX > INBOX"], "under a name that it keeps");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,6 +283,11 @@ async fn f56_names_that_look_like_syntax_are_read() {
         expected.sort();
         assert_eq!(moved.complete().await, expected);
     }
+    // Nor does every server write the quotes.
+    let names = ["200", "Folder\\Sub 1", "NIL", "[Gmail]/x", "back\\slash", "two  words"];
+    let moved = Move::new(plain(), plain()).await.fill(&names);
+    moved.says("LIST", &names.iter().map(|name| format!("* LIST () \"/\" {name}\r\n")).collect::<String>());
+    assert_eq!(moved.complete().await, names.map(|name| format!("{name} > {name}")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,6 +297,10 @@ async fn f57_a_target_without_a_separator_gets_flat_names() {
     assert_eq!(moved.complete().await, ["INBOX.c > INBOX/c", "a.b > a/b", "a/b > a=2Fb"]);
     let moved = Move::new(flat(), plain()).await.fill(&["a.b", "a/b"]);
     assert_eq!(moved.complete().await, ["a.b > a.b", "a/b > a=2Fb"]);
+    // A separator is that of its folder.
+    let moved = Move::new(plain(), plain()).await.fill(&["INBOX", "a.b", "a/b"]);
+    moved.says("LIST", "* LIST () NIL INBOX\r\n* LIST () \".\" a.b\r\n* LIST () NIL a/b\r\n");
+    assert_eq!(moved.complete().await, ["INBOX > INBOX", "a.b > a/b", "a/b > a=2Fb"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -301,6 +328,16 @@ async fn f59_a_folder_that_nobody_may_open_costs_nothing_else() {
     let ran = moved.haul.run().await;
     assert_eq!((refused(&ran), moved.arrived()), (vec!["a;".to_owned()], vec!["z > z".to_owned()]));
     assert_eq!(moved.asked("CREATE").len(), 2);
+    // What is others' is left alone, unless the job asks for it.
+    for shared in [false, true] {
+        let mut moved = Move::new(plain(), plain()).await.fill(&["a", "Others/anna/b"]);
+        moved.says("NAMESPACE", "* NAMESPACE ((\"\" \"/\")) ((\"Others/\" \"/\")) NIL\r\n");
+        moved.haul = moved.haul.with(&format!("[folders]\nshared = {shared}"));
+        let left = moved.check().await.seen.unwrap().left;
+        assert_eq!(left.contains(&("Others/anna/b".to_owned(), Left::Shared)), !shared, "{left:?}");
+        let expected = ["Others/anna/b > Others/anna/b", "a > a"];
+        assert_eq!(moved.complete().await, expected[usize::from(!shared)..]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -386,13 +423,20 @@ async fn f64_subscriptions_are_copied() {
         let folders = moved.target.account("u").folders();
         let subscribed = |name: &str| folders.iter().find(|folder| folder.name == name.as_bytes()).unwrap().subscribed;
         assert!(subscribed("INBOX.seen") && subscribed("INBOX.there") && !subscribed("INBOX.unseen"));
+        account.subscribe("unseen");
+        moved.haul.run().await.assert_complete();
+        assert!(moved.target.account("u").folder("INBOX.unseen").unwrap().subscribed, "also where nothing else is new");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn f65_folders_of_other_things_are_copied_if_they_open_and_else_listed() {
     let source = plain().refusing("EXAMINE", "Tasks", "NO not a mail folder").refusing("STATUS", "Tasks", "NO no");
+    let source = source.features(|features| features.list_status = false);
     let moved = Move::new(source, plain()).await.fill(&["Calendar", "Contacts/x", "Tasks", "Sync Issues"]);
+    let seen = moved.check().await.seen.unwrap();
+    let counted: Vec<u64> = seen.folders.iter().map(|folder| folder.messages).collect();
+    assert_eq!((counted, seen.folders[4].source.as_str()), (vec![0, 1, 1, 1, 0], "Tasks"));
     let ran = moved.haul.run().await;
     assert_eq!(moved.arrived(), ["Calendar > Calendar", "Contacts/x > Contacts/x", "Sync Issues > Sync Issues"]);
     assert_eq!(ran.end.accounts[0].folders_failed[0].0, "Tasks");
@@ -425,6 +469,17 @@ async fn f67_no_command_is_longer_than_the_strictest_server_takes() {
     }
     let stores = moved.asked("UID STORE");
     assert!(stores.len() > 10 && stores.iter().all(|line| line.contains(',')), "{stores:?}");
+    // In a row they are one range.
+    source.create("Row").unwrap();
+    for at in 0..500_u32 {
+        source.add("Row", NewMessage::new(format!("Subject: {at}\r\n\r\n{at}\r\n").into_bytes())).unwrap();
+    }
+    moved.haul.run().await.assert_complete();
+    (1..=500).for_each(|uid| source.set_flags("Row", uid, &["\\Seen"]).unwrap());
+    moved.target.clear_log();
+    moved.haul.run().await.assert_complete();
+    let stores = moved.asked("UID STORE");
+    assert!(matches!(&stores[..], [one] if one.contains("UID STORE 1:500 ")), "{stores:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

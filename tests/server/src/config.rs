@@ -68,6 +68,8 @@ pub struct Config {
     /// Whether UIDs last; if not, each SELECT and EXAMINE says UIDNOTSTICKY and numbers the folder anew, the first message
     /// last, under another UIDVALIDITY (RFC 4315 section 2).
     pub uids_last: bool,
+    /// Whether a session goes on under the new numbers where its folder is numbered anew; if not, the folder is gone for it.
+    pub follows_new_uids: bool,
     /// After how long without a command a connection is closed with BYE.
     pub idle_max: Option<std::time::Duration>,
     /// Whether names with `"` or `\` are sent as literals, as Dovecot does; if not, quoted and escaped.
@@ -120,6 +122,7 @@ impl Default for Config {
             refuse_empty: true,
             refuse_append_while_examined: false,
             uids_last: true,
+            follows_new_uids: false,
             idle_max: None,
             hostile_names_as_literals: false,
             refused_names: Vec::new(),

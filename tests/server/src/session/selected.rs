@@ -21,7 +21,8 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(crate) struct Selected {
     id: u64,
-    uid_validity: u32,
+    /// None: whatever it is.
+    uid_validity: Option<u32>,
     pub(super) read_only: bool,
     /// UIDs upwards.
     pub(super) view: Vec<Known>,
@@ -36,11 +37,11 @@ pub(crate) struct Selected {
 impl Selected {
     /// The folder, if it still is the one that was selected.
     pub(super) fn folder<'a>(&self, folders: &'a crate::store::Mailboxes) -> Option<&'a Folder> {
-        folders.by_id(self.id).filter(|folder| folder.uid_validity == self.uid_validity)
+        folders.by_id(self.id).filter(|folder| self.uid_validity.is_none_or(|opened| opened == folder.uid_validity))
     }
 
     pub(super) fn folder_mut<'a>(&self, folders: &'a mut crate::store::Mailboxes) -> Option<&'a mut Folder> {
-        folders.by_id_mut(self.id).filter(|folder| folder.uid_validity == self.uid_validity)
+        folders.by_id_mut(self.id).filter(|folder| self.uid_validity.is_none_or(|opened| opened == folder.uid_validity))
     }
 
     pub(super) fn is(&self, id: u64) -> bool {
@@ -149,7 +150,7 @@ impl Session {
         self.check_name(account, &name)?;
         self.check_refused(if read_only { "EXAMINE" } else { "SELECT" }, &name)?;
         let layout = account.layout().clone();
-        let lasting = self.shared.config.uids_last;
+        let (lasting, follows) = (self.shared.config.uids_last, self.shared.config.follows_new_uids);
         let lines_and_selected = account.write(|folders| -> Result<_, StoreError> {
             let folder = folders.selectable_mut(&layout, &name)?;
             if !lasting {
@@ -160,7 +161,7 @@ impl Session {
                 |message: &std::sync::Arc<Message>| Known { uid: message.uid, recent: message.uid >= first_recent };
             let selected = Selected {
                 id: folder.id,
-                uid_validity: folder.uid_validity,
+                uid_validity: (!follows).then_some(folder.uid_validity),
                 read_only,
                 view: folder.messages.iter().map(known).collect(),
                 seen_modseq: folder.highest_modseq,
