@@ -214,6 +214,23 @@ impl Ledger {
         .await
     }
 
+    /// Gives the messages of a folder that were settled with a trouble at this time or since, ascending.
+    pub async fn troubled_since(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        since: SystemTime,
+    ) -> Result<Vec<Uid>, LedgerError> {
+        const SQL: &str = "SELECT uid FROM troubles WHERE folder = ?1 AND validity = ?2 AND at >= ?3 ORDER BY uid";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let values = params![folder.0, validity.value(), codec::of_time(since)];
+            let rows = select.query_map(values, |row| codec::uid(row, 0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Gives at most `limit` messages of an account that did not arrive, those whose number comes after `after`; 0: all.
     pub async fn troubles(
         &self,

@@ -146,6 +146,8 @@ pub struct Sorter<'a> {
     target_validity: Option<UidValidity>,
     /// Refused and unreadable messages are tried again.
     retry: bool,
+    /// But for these, ascending.
+    not_again: Vec<Uid>,
     /// And nothing else is copied or changed.
     only_retry: bool,
     /// Messages that their user removed from the target are copied again.
@@ -171,6 +173,7 @@ impl<'a> Sorter<'a> {
             target,
             target_validity,
             retry: false,
+            not_again: Vec::new(),
             only_retry: false,
             restore: false,
             deleted: false,
@@ -185,6 +188,13 @@ impl<'a> Sorter<'a> {
     #[must_use]
     pub fn retrying(mut self, retry: bool) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// Does not try these again, ascending: they have had their turn.
+    #[must_use]
+    pub fn not_again(mut self, uids: Vec<Uid>) -> Self {
+        self.not_again = uids;
         self
     }
 
@@ -267,10 +277,12 @@ impl<'a> Sorter<'a> {
                 self.paired(record, Fate::Copied, target, listed);
             }
             (Stage::Settled(Fate::Excluded), _) => *self.plan.settled.entry(Fate::Excluded).or_default() += 1,
-            (Stage::Settled(fate @ (Fate::Refused | Fate::Unreadable | Fate::Missing)), _) => match self.retry {
-                true => self.plan.fresh.push(uid),
-                false => *self.plan.settled.entry(fate).or_default() += 1,
-            },
+            (Stage::Settled(fate @ (Fate::Refused | Fate::Unreadable | Fate::Missing)), _) => {
+                match self.retry && self.not_again.binary_search(&uid).is_err() {
+                    true => self.plan.fresh.push(uid),
+                    false => *self.plan.settled.entry(fate).or_default() += 1,
+                }
+            }
             (Stage::Settled(Fate::Removed), _) if self.restore => self.displaced(record),
             (Stage::Settled(fate @ Fate::Removed), _) => *self.plan.settled.entry(fate).or_default() += 1,
             // Known only under a UIDVALIDITY that is no more: looked for by content.
@@ -485,6 +497,9 @@ mod tests {
             let mut sorter = Sorter::new(&source, &target, None).retrying(retry);
             sorter.records(&records);
             assert_eq!(sorter.finish().fresh.len(), fresh);
+            let mut sorter = Sorter::new(&source, &target, None).retrying(retry).not_again(vec![uid(1)]);
+            sorter.records(&records);
+            assert_eq!(sorter.finish().fresh.len(), 0);
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Account {
     pub(super) events: Events,
     /// Of this account: ends with the job's, or when something stops the account.
     pub(super) stop: CancellationToken,
+    /// When this run of it began.
+    pub(super) began: SystemTime,
     pub(super) room: BodyRoom,
     pub(super) source: Pool<Source>,
     pub(super) target: Pool<Target>,
@@ -123,6 +125,7 @@ impl Account {
             ledger,
             events: context.events.clone(),
             stop,
+            began: SystemTime::now(),
             room: context.shared.room.clone(),
             patience,
             mode: context.mode,

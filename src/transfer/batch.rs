@@ -6,12 +6,14 @@ use super::otherwise::Refused;
 use super::pool::Lease;
 use crate::checkpoint::Ending;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Source, Target};
+use crate::imap::{Refusal, Source, Target};
 use crate::mail::{Side, Uid, UidValidity};
 use crate::plan::Attempt;
 
 /// How often the connection may break over one message sent alone before it counts as refused.
 const STRIKES_MAX: u32 = 2;
+/// Messages in a row that are blamed for what a target says of their folder.
+const BLAMED_MAX: u32 = 3;
 /// Messages that can be under way together, from the source's first answer to the target's: among them is the one that
 /// breaks a connection.
 const SUSPECTS_MAX: usize = 512;
@@ -57,6 +59,12 @@ impl Pass<'_> {
             self.advanced |= part.acknowledged > 0;
             self.memory.short |= part.short;
             self.strike(careful, &part);
+            if part.acknowledged > 0 {
+                (self.memory.takes, self.memory.blamed) = (true, 0);
+            }
+            if careful && let Some(blamed) = part.blamed {
+                self.blame(task, blamed).await?;
+            }
             copied.refused.extend(part.refused);
             copied.unread.extend(part.unread);
             if let Some(failure) = part.failure {
@@ -90,6 +98,24 @@ impl Pass<'_> {
             (uid, ending, Kind::Lost, words.to_owned(), copy::Subject::default())
         });
         copy::settle_failed(task, struck.collect()).await?;
+        (self.memory.fruitless, self.advanced) = (0, true);
+        Ok(())
+    }
+
+    /// A folder that takes others and refuses this one alone, whatever it says of itself, refuses the message.
+    async fn blame(
+        &mut self,
+        task: &Task<'_>,
+        (uid, refusal, subject): (Uid, Refusal, copy::Subject),
+    ) -> Result<(), Failure> {
+        let times = self.memory.accused.entry(uid).or_default();
+        *times += 1;
+        if *times < STRIKES_MAX || !self.memory.takes || self.memory.blamed == BLAMED_MAX {
+            return Ok(());
+        }
+        let refused = (uid, Ending::Refused, Kind::MessageRefused, refusal.text(), subject);
+        copy::settle_failed(task, vec![refused]).await?;
+        self.memory.blamed += 1;
         (self.memory.fruitless, self.advanced) = (0, true);
         Ok(())
     }

@@ -73,6 +73,8 @@ pub(super) struct Copied {
     pub(super) short: bool,
     /// Asked for alone and not come when the source's connection broke.
     pub(super) unfetched: Option<Uid>,
+    /// Whose APPEND was refused in words that are said of a folder.
+    pub(super) blamed: Option<(Uid, Refusal, Subject)>,
     /// Why it ended before its end.
     pub(super) failure: Option<Failure>,
 }
@@ -139,8 +141,8 @@ pub(super) async fn copy(
         }
         Some(Err(_)) => (None, Some(Failure::new(Side::Source, Kind::Lost, "fetch messages: the task ended"))),
     };
-    let Recorded { acknowledged, refused, failure } = recorded;
-    copied.acknowledged = acknowledged;
+    let Recorded { acknowledged, refused, blamed, failure } = recorded;
+    (copied.acknowledged, copied.blamed) = (acknowledged, blamed);
     copied.refused.extend(refused);
     copied.unanswered = flight.lock().first();
     let append_failure = appended.err().map(|error| error.failure(Side::Target));
@@ -322,6 +324,8 @@ fn said_by_us(words: String) -> Refusal {
 struct Recorded {
     acknowledged: u64,
     refused: BTreeMap<Uid, (Refusal, Subject)>,
+    /// See [`Copied::blamed`].
+    blamed: Option<(Uid, Refusal, Subject)>,
     failure: Option<Failure>,
 }
 
@@ -365,6 +369,9 @@ async fn record(
             if failure.scope() == Scope::Message {
                 recorded.refused.insert(uid, (refusal, subject));
             } else {
+                if failure.scope() == Scope::Folder && recorded.failure.is_none() {
+                    recorded.blamed = Some((uid, refusal, subject));
+                }
                 recorded.failure.get_or_insert(failure);
                 halt.cancel();
             }

@@ -91,6 +91,11 @@ pub(super) struct Memory {
     name_refused: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
     pub(super) strikes: BTreeMap<Uid, (u32, Side)>,
+    /// The target has taken messages into this folder.
+    pub(super) takes: bool,
+    /// How often a message was refused alone in words that are said of a folder, and how many in a row were given up so.
+    pub(super) accused: BTreeMap<Uid, u32>,
+    pub(super) blamed: u32,
     /// Refused when the connection broke over it: tried before all others, to know what they have to go without.
     pub(super) refused: BTreeMap<Uid, Refused>,
     /// Some messages lack flags that they are to get yet.
@@ -298,6 +303,7 @@ impl Pass<'_> {
         if !both.source_lasts || self.memory.epoch.replace(both.source_validity) != Some(both.source_validity) {
             // UIDs are those of other messages.
             self.memory.strikes.clear();
+            self.memory.accused.clear();
             self.memory.refused.clear();
         }
         self.forget_surplus(&both).await?;
@@ -310,7 +316,7 @@ impl Pass<'_> {
         let path = self.pair.source.path.to_string();
         let place = reconcile::Place { folder: self.row.id, path: &path, target_name: self.target_name };
         let reconciled = reconcile::reconcile(self.account, &place, &mut both, &plan).await?;
-        self.advanced |= reconciled.found > 0;
+        self.advanced |= reconciled.is_progress;
         plan.flags.extend(reconciled.flags);
         let mut uids = reconciled.to_copy;
         self.order(&mut uids, &both.source_listing);
@@ -618,9 +624,12 @@ impl Pass<'_> {
 
     pub(super) async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {
         let account = self.account;
+        // What was refused in this run has had its turn.
+        let ended = account.ledger.troubled_since(self.row.id, both.source_validity, account.began).await?;
         let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
             // What was refused with its folder goes with it now.
             .retrying((account.mode.retry || self.memory.created) && !self.memory.tried)
+            .not_again(ended)
             .only_retrying(account.mode.retry)
             .restoring(account.mode.restore)
             .with_deleted(account.deleted)

@@ -38,6 +38,8 @@ pub(super) struct Reconciled {
     pub(super) to_copy: Vec<Uid>,
     /// Found there and written down.
     pub(super) found: usize,
+    /// Some of them had no place before: where the target numbers itself anew all the time, they lose it again.
+    pub(super) is_progress: bool,
     /// What adopted messages lack of the source's flags.
     pub(super) flags: FlagChanges,
 }
@@ -337,6 +339,7 @@ async fn write_down(
 ) -> Result<Reconciled, Failure> {
     let (ledger, validity) = (&account.ledger, both.source_validity);
     let found = matched.found.len();
+    let is_progress = matched.found.iter().any(|one| one.claim != Claim::Displaced);
     let mut flags = FlagChanges::default();
     if let Some(target_validity) = both.target_opened.state.uid_validity {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -428,7 +431,7 @@ async fn write_down(
         ..ended(uid, Fated::Removed)
     });
     ledger.settle(folder, validity, removed.collect()).await?;
-    Ok(Reconciled { to_copy, found, flags })
+    Ok(Reconciled { to_copy, found, is_progress, flags })
 }
 
 /// The record of a message that was there before. It has no base of flags: the source's are added, none is removed.

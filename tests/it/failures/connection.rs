@@ -10,9 +10,9 @@ use crate::support::proxy::Proxy;
 use crate::support::{Cyrus, Dovecot, cyrus, dovecot};
 use mailhaul::failure::Kind;
 use mailhaul::mail::Fate;
-use mailhaul::transfer::{Ending, Mode};
+use mailhaul::transfer::{Ending, Event, Mode};
 use mailhaul_testserver::generate::{self, GenerateOptions};
-use mailhaul_testserver::{Act, Config, Features, Literals, Nth, Point};
+use mailhaul_testserver::{Act, Config, Doubles, Features, Literals, Nth, Point};
 use std::time::Duration;
 
 fn message(at: usize) -> Vec<u8> {
@@ -163,7 +163,7 @@ async fn f77_a_limit_of_traffic_is_waited_for_and_is_no_full_mailbox() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn f79_trycreate_at_random_is_tried_again_and_for_ever_it_is_the_folders_end() {
+async fn f79_trycreate_at_random_is_tried_again_and_of_one_message_alone_it_is_that_messages_end() {
     let words = "NO [TRYCREATE] APPEND error finding folder";
     for features in [single(), Features { uidplus: false, ..Features::default() }] {
         let two = filled(Config { features, ..Config::plain("u") }, 30).await;
@@ -180,9 +180,24 @@ async fn f79_trycreate_at_random_is_tried_again_and_for_ever_it_is_the_folders_e
     );
     let ran = two.haul.run().await;
     let end = &ran.end.accounts[0];
-    assert_eq!((end.ending, end.folders_failed.len(), two.on_target("Other")), (Ending::Exceptions, 1, 1), "{end:#?}");
+    assert_eq!((end.ending, end.folders_failed.len(), two.on_target("Other")), (Ending::Exceptions, 0, 1), "{end:#?}");
+    assert_eq!((end.fates[&Fate::Refused], end.fates[&Fate::Copied], two.on_target("INBOX")), (1, 5, 4), "{end:#?}");
+    let told = |event: &Event| matches!(event, Event::MessageFailed { words, .. } if words.contains("TRYCREATE"));
+    assert_eq!(ran.events.iter().filter(|event| told(event)).count(), 1);
     two.target.faults().remove(rule);
+    two.haul.run_in(Mode { retry: true, ..Mode::default() }).await.assert_complete();
     assert_equal(&two, "later").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_numbers_itself_anew_and_refuses_is_not_asked_for_ever() {
+    let two = filled(Config { features: single(), ..Config::plain("u") }, 8).await;
+    let words = "NO [TRYCREATE] no such folder";
+    let faults = two.target.faults();
+    faults.add(Point::after_execute("APPEND"), Nth::All, Act::ChangeUidValidity(b"INBOX".to_vec()));
+    faults.add(Point::command("APPEND"), Nth::From(4), Act::Reply(words.to_owned()));
+    let ran = tokio::time::timeout(Duration::from_secs(60), two.haul.run()).await.expect("it ends");
+    assert_eq!(ran.end.accounts[0].ending, Ending::Exceptions, "{:#?}", ran.end);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,4 +315,21 @@ async fn f84_no_number_of_refused_messages_ends_a_run_and_a_retry_submits_those_
     let ran = two.haul.run_in(Mode { retry: true, ..Mode::default() }).await;
     ran.assert_complete();
     assert_eq!((ran.copied(), two.on_target("INBOX")), (150, 165));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f17_f79_what_is_acknowledged_and_not_shown_is_sent_once_however_many_passes_there_are() {
+    let features = Features { uidplus: false, ..single() };
+    let two = two_of(Config::plain("u"), Config { doubles: Doubles::Dropped, features, ..Config::plain("u") }).await;
+    two.source.account("u").create("Work").unwrap();
+    let text = |subject: &str| format!("Message-ID: <same@x>\r\nSubject: {subject}\r\n\r\n{subject}\r\n");
+    (0..6).for_each(|at| drop(two.give("Work", dated(text(&at.to_string()), at))));
+    two.give("Work", dated(message(99), 9));
+    let refused = Act::Reply("NO [TRYCREATE] no such folder".to_owned());
+    let rule = two.target.faults().add(Point::AppendContaining(b"Subject: 99".to_vec()), Nth::All, refused);
+    let ran = two.haul.run().await;
+    let fates = &ran.end.accounts[0].fates;
+    assert_eq!((fates[&Fate::Missing], fates[&Fate::Copied], fates[&Fate::Refused]), (5, 1, 1), "{:#?}", ran.end);
+    assert!(two.target.faults().fired(rule) > 2, "there were several passes");
+    assert_eq!(two.target.stats().appends, 6, "executed, not refused");
 }
