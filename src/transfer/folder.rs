@@ -122,7 +122,7 @@ enum Passed {
 pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<FolderEnd, Failure> {
     let mut pair = pair.clone();
     loop {
-        match passes(account, survey, &pair).await? {
+        match Box::pin(passes(account, survey, &pair)).await? {
             Passed::Done(end) => return Ok(end),
             Passed::Again => {}
             Passed::NameRefused(failure) => {
