@@ -323,7 +323,9 @@ async fn f17_f79_what_is_acknowledged_and_not_shown_is_sent_once_however_many_pa
     let two = two_of(Config::plain("u"), Config { doubles: Doubles::Dropped, features, ..Config::plain("u") }).await;
     two.source.account("u").create("Work").unwrap();
     let text = |subject: &str| format!("Message-ID: <same@x>\r\nSubject: {subject}\r\n\r\n{subject}\r\n");
-    (0..6).for_each(|at| drop(two.give("Work", dated(text(&at.to_string()), at))));
+    for at in 0..6 {
+        two.give("Work", dated(text(&at.to_string()), at));
+    }
     two.give("Work", dated(message(99), 9));
     let refused = Act::Reply("NO [TRYCREATE] no such folder".to_owned());
     let rule = two.target.faults().add(Point::AppendContaining(b"Subject: 99".to_vec()), Nth::All, refused);
