@@ -6,8 +6,8 @@
 use super::Ledger;
 use super::accounts::FolderId;
 use super::error::LedgerError;
-use super::records::{SELECT, record, work_under};
-use crate::mail::{Record, Uid, UidValidity};
+use super::records::work_under;
+use crate::mail::{Uid, UidValidity};
 use rusqlite::params;
 
 /// Says whether two names at a source are one user's: no case, and some servers take the name with and without its domain.
@@ -50,31 +50,6 @@ impl Ledger {
         .await
     }
 
-    /// Gives what other names of this mailbox hold of a target folder, and this one does not: each record with its place.
-    pub async fn held_by_namesakes(
-        &self,
-        folder: FolderId,
-        target_validity: UidValidity,
-    ) -> Result<Vec<Record>, LedgerError> {
-        const REST: &str =
-            "AS r WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL AND stage IN (1, 2)
-            AND NOT EXISTS (SELECT 1 FROM records AS own
-                WHERE own.folder = ?3 AND own.target_validity = ?2 AND own.target_uid = r.target_uid)";
-        let others = self.siblings(folder, true).await?;
-        let mut namesakes = self.siblings(folder, false).await?;
-        namesakes.retain(|sibling| *sibling != folder && !others.contains(sibling));
-        self.read(move |connection| {
-            let mut found = Vec::new();
-            let mut select = connection.prepare_cached(&format!("{SELECT} {REST}"))?;
-            for namesake in namesakes {
-                let rows = select.query_map(params![namesake.0, target_validity.value(), folder.0], record)?;
-                found.extend(rows.collect::<Result<Vec<_>, _>>()?);
-            }
-            Ok(found)
-        })
-        .await
-    }
-
     /// Takes over what another folder knows of these messages and this one does not; durable when it returns.
     pub async fn inherit(
         &self,
@@ -99,8 +74,13 @@ impl Ledger {
         const SURPLUS: &str = "
             INSERT OR IGNORE INTO surplus (folder, target_validity, target_uid, validity, uid, kind)
             SELECT ?1, target_validity, target_uid, validity, uid, kind FROM surplus WHERE folder = ?2";
-        // Who looks for what comes late looks for all of it.
-        const SUSPECTS: &str = "UPDATE suspects SET folder = ?1 WHERE folder = ?2";
+        // Who looks for what comes late looks for all of it; the other does too, if it ever runs again.
+        const SUSPECTS: &str = "
+            INSERT INTO suspects (folder, validity, uid, floor_validity, floor_uid, size, digest, date, zone, flags, risky,
+                since, looked)
+            SELECT ?1, validity, uid, floor_validity, floor_uid, size, digest, date, zone, flags, risky, since, looked
+            FROM suspects AS s WHERE s.folder = ?2 AND NOT EXISTS (SELECT 1 FROM suspects AS own
+                WHERE own.folder = ?1 AND own.validity = s.validity AND own.uid = s.uid AND own.since = s.since)";
         self.write(move |connection| {
             work_under(connection, folder, validity)?;
             for uid in uids {

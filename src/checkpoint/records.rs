@@ -406,24 +406,18 @@ impl Ledger {
     /// Records of every source folder and of every account that goes into the same target folder count, under any source
     /// UIDVALIDITY: what one of them holds, no other may claim.
     pub async fn paired(&self, folder: FolderId, target_validity: UidValidity) -> Result<Vec<Uid>, LedgerError> {
-        self.held(folder, target_validity, false).await
+        self.held(self.siblings(folder, false).await?, target_validity).await
     }
 
-    async fn held(
-        &self,
-        folder: FolderId,
-        target_validity: UidValidity,
-        others: bool,
-    ) -> Result<Vec<Uid>, LedgerError> {
+    async fn held(&self, by: Vec<FolderId>, target_validity: UidValidity) -> Result<Vec<Uid>, LedgerError> {
         const HELD: &str =
             "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL
              UNION ALL SELECT target_uid FROM surplus WHERE folder = ?1 AND target_validity = ?2";
-        let siblings = self.siblings(folder, others).await?;
         self.read(move |connection| {
             let mut uids = Vec::new();
             let mut held = connection.prepare_cached(HELD)?;
-            for sibling in siblings {
-                let mut rows = held.query(params![sibling.0, target_validity.value()])?;
+            for folder in by {
+                let mut rows = held.query(params![folder.0, target_validity.value()])?;
                 while let Some(row) = rows.next()? {
                     uids.push(codec::uid(row, 0)?);
                 }
@@ -442,7 +436,19 @@ impl Ledger {
         folder: FolderId,
         target_validity: UidValidity,
     ) -> Result<Vec<Uid>, LedgerError> {
-        self.held(folder, target_validity, true).await
+        self.held(self.siblings(folder, true).await?, target_validity).await
+    }
+
+    /// Gives the UIDs of a target folder that other names of this mailbox hold, ascending.
+    pub async fn held_by_namesakes(
+        &self,
+        folder: FolderId,
+        target_validity: UidValidity,
+    ) -> Result<Vec<Uid>, LedgerError> {
+        let others = self.siblings(folder, true).await?;
+        let mut namesakes = self.siblings(folder, false).await?;
+        namesakes.retain(|sibling| *sibling != folder && !others.contains(sibling));
+        self.held(namesakes, target_validity).await
     }
 
     /// Gives what records under other source UIDVALIDITYs know of messages that were on the target and are not now: `here`

@@ -123,7 +123,7 @@ pub struct Offer {
     header: Known<Option<Digest>>,
     digest: Known<Digest>,
     likeness: Option<Digest>,
-    /// Nothing but equal bytes claims it.
+    /// Its bytes are read before anything claims it.
     exact: bool,
 }
 
@@ -156,10 +156,10 @@ impl Offer {
         }
     }
 
-    /// As [`Self::recalled`], of another account: another message is easily alike, and is not it.
+    /// As [`Self::new`], of a copy that another account has put there: another message is easily alike, and is not it.
     #[must_use]
-    pub fn exact(record: &Record, target_uid: Uid) -> Option<Self> {
-        Some(Self { exact: true, ..Self::recalled(record, target_uid)? })
+    pub fn exact(entry: Entry<'_>) -> Self {
+        Self { exact: true, ..Self::new(entry) }
     }
 
     /// A message known from its record, which need not be asked about; None where its bytes were never known.
@@ -432,7 +432,7 @@ impl Matching {
         let rounds: [Fits<'_>; 3] = [&own, &dated, &|_, _| true];
         // Who was acknowledged is there for certain: had new mail first choice, its twin's copy would be gone for it.
         // Who was intended may not be there: before it takes a twin's copy, a displaced twin has its own.
-        for claims in [&[Claim::Acknowledged][..], &[Claim::Intended, Claim::Displaced], &[Claim::New]] {
+        for claims in [&[Claim::Acknowledged][..], &[Claim::Displaced, Claim::Intended], &[Claim::New]] {
             for (fits, claim) in rounds.iter().flat_map(|fits| claims.iter().map(move |claim| (fits, *claim))) {
                 for need in self.needs.values().filter(|need| need.claim == claim) {
                     let Some(digest) = of_need(need).filter(|_| !found.contains_key(&need.source_uid)) else {
@@ -499,6 +499,7 @@ impl Matching {
             && group.header
             && same_instant(need.date, offer.date)
             && (sizes || self.estimates)
+            && !offer.exact
             // What is known of the copy's bytes is worth reading the source's.
             && matches!(offer.digest, Known::No | Known::Never)
     }

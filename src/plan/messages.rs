@@ -128,7 +128,8 @@ impl FlagChanges {
 
 /// Says whether these are the dates of two messages. A date never changes (RFC 9051, 2.3.3); of some servers it moves with
 /// the zone they think they are in.
-fn is_another(known: Option<InternalDate>, now: Option<InternalDate>) -> bool {
+#[must_use]
+pub fn is_another(known: Option<InternalDate>, now: Option<InternalDate>) -> bool {
     const QUARTER: u64 = 15 * 60;
     let (Some(known), Some(now)) = (known, now) else { return false };
     let apart = known.unix().abs_diff(now.unix());
@@ -259,7 +260,9 @@ impl<'a> Sorter<'a> {
         let place = record.target.filter(|_| !self.placeless);
         let target = place.filter(|(validity, _)| Some(*validity) == self.target_validity).map(|(_, uid)| uid);
         let now = self.source.get(uid).filter(|_| listed).and_then(|entry| entry.date);
-        if is_another(record.date, now) && record.stage != Stage::Intended && (place.is_some() || !has_landed(record)) {
+        let had_its_turn = self.not_again.binary_search(&uid).is_ok();
+        // An open intent is given up before.
+        if is_another(record.date, now) && record.stage != Stage::Intended && !had_its_turn {
             return self.reused(record, target);
         }
         match (record.stage, target) {
@@ -296,9 +299,11 @@ impl<'a> Sorter<'a> {
         if has_landed(record) {
             self.plan.stale.push(record.source_uid);
         }
-        if let Some(target) = target.filter(|target| self.target.get(*target).is_some()) {
+        // A copy whose bytes were never known is offered as unknown mail is.
+        let there = target.filter(|target| self.target.get(*target).is_some());
+        if let Some((target, offer)) = there.and_then(|target| Some((target, Offer::recalled(record, target)?))) {
             self.left.push(target);
-            self.plan.left.extend(Offer::recalled(record, target).map(|offer| (record.source_uid, offer)));
+            self.plan.left.push((record.source_uid, offer));
         }
         self.fresh(record.source_uid);
     }

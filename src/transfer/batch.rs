@@ -60,7 +60,7 @@ impl Pass<'_> {
             self.memory.short |= part.short;
             self.strike(careful, &part);
             if part.acknowledged > 0 {
-                (self.memory.takes, self.memory.blamed) = (true, 0);
+                (self.memory.takes, self.memory.blamed, self.done) = (true, 0, true);
             }
             if careful && let Some(blamed) = part.blamed {
                 self.blame(task, blamed).await?;
@@ -98,7 +98,7 @@ impl Pass<'_> {
             (uid, ending, Kind::Lost, words.to_owned(), copy::Subject::default())
         });
         copy::settle_failed(task, struck.collect()).await?;
-        (self.memory.fruitless, self.advanced) = (0, true);
+        (self.memory.fruitless, self.advanced, self.done) = (0, true, true);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Pass<'_> {
         let refused = (uid, Ending::Refused, Kind::MessageRefused, refusal.text(), subject);
         copy::settle_failed(task, vec![refused]).await?;
         self.memory.blamed += 1;
-        (self.memory.fruitless, self.advanced) = (0, true);
+        (self.memory.fruitless, self.advanced, self.done) = (0, true, true);
         Ok(())
     }
 

@@ -16,13 +16,16 @@ use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side
 use crate::pace::Backoff;
 use crate::plan::{Attempt, Because, FolderPair, FolderPlan, Order, Sorter};
 use crate::provider::{refuses_name, says_missing};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// Records read from the ledger at once.
 pub(super) const WINDOW: usize = 4096;
 /// How often a folder is tried over a refusal that is not of one message.
 const FRUITLESS_MAX: u32 = 3;
+/// How many passes in a row may break that have found something and sent nothing.
+const VAIN_MAX: u32 = 12;
 /// Passes that ask for a further one: one to find what was acknowledged, one to send what was cut off, and some over.
 const AGAIN_MAX: u32 = 4;
 
@@ -77,8 +80,12 @@ impl FolderEnd {
 pub(super) struct Memory {
     /// Passes in a row that broke without getting anything done.
     pub(super) fruitless: u32,
-    /// The target's folder was not there before this run.
-    pub(super) created: bool,
+    /// Passes in a row that broke and had found something at the most.
+    vain: u32,
+    /// When the target's folder was made by this run; None: it was there.
+    pub(super) created: Option<SystemTime>,
+    /// Messages that were to be copied since.
+    turned: BTreeSet<Uid>,
     /// Of a target without lasting UIDs: everything was tried once, what is left to do is to look.
     tried: bool,
     /// Passes that asked for a further one.
@@ -156,8 +163,16 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
         if account.stop.is_cancelled() {
             return Err(Failure::new(None, Kind::Stopped, "go on: asked to stop"));
         }
-        let mut pass =
-            Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
+        let mut pass = Pass {
+            account,
+            survey,
+            pair,
+            target_name: &target_name,
+            row: &row,
+            memory: &mut memory,
+            advanced: false,
+            done: false,
+        };
         let failure = match pass.run().await {
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
             Ok(Passed::Again) if pass.memory.again < AGAIN_MAX => {
@@ -172,7 +187,10 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             Ok(end) => return Ok(end),
             Err(failure) => failure,
         };
-        if pass.advanced {
+        let (advanced, done) = (pass.advanced, pass.done);
+        memory.vain = if done { 0 } else { memory.vain + 1 };
+        // What is found again and again, where nothing lasts, is no progress.
+        if done || advanced && memory.vain <= VAIN_MAX {
             memory.fruitless = 0;
             trouble = None;
             backoff.reset();
@@ -213,6 +231,8 @@ pub(super) struct Pass<'a> {
     pub(super) memory: &'a mut Memory,
     /// Something was got done that a further pass will not have to do.
     pub(super) advanced: bool,
+    /// And that cannot come undone: messages were acknowledged, or came to their end.
+    pub(super) done: bool,
 }
 
 /// Both folders, opened and listed.
@@ -304,12 +324,13 @@ impl Pass<'_> {
             // UIDs are those of other messages.
             self.memory.strikes.clear();
             self.memory.accused.clear();
+            self.memory.turned.clear();
             self.memory.refused.clear();
         }
         self.forget_surplus(&both).await?;
+        reconcile::suspect_earlier(self.account, self.row.id, &both).await?;
         let mut plan = self.sort(&both).await?;
         removed::judge(self.account, &self.pair.target, &plan)?;
-        reconcile::suspect_earlier(self.account, self.row.id, &both).await?;
         if !both.source_lasts {
             self.account.ledger.forget_records(self.row.id, both.source_validity).await?;
         }
@@ -319,6 +340,9 @@ impl Pass<'_> {
         self.advanced |= reconciled.is_progress;
         plan.flags.extend(reconciled.flags);
         let mut uids = reconciled.to_copy;
+        if self.memory.created.is_some() {
+            self.memory.turned.extend(&uids);
+        }
         self.order(&mut uids, &both.source_listing);
         self.tell_plan(&path, &uids, &both.source_listing).await;
         let floor = both.floor();
@@ -474,7 +498,7 @@ impl Pass<'_> {
             Ok(opened) => opened,
             Err(error) if error.is_refusal() => {
                 let (path, failure) = (&self.pair.target, on_target(error));
-                let known = self.memory.created || self.account.ledger.copies(self.row.id).await? > 0;
+                let known = self.memory.created.is_some() || self.account.ledger.copies(self.row.id).await? > 0;
                 // Closed for a moment is not gone.
                 if failure.kind != Kind::FolderRefused || known && self.is_listed(target).await? {
                     return Err(failure);
@@ -483,7 +507,8 @@ impl Pass<'_> {
                     return Ok(None);
                 }
                 self.create(target).await.map_err(|error| self.name_refused(error))?;
-                self.memory.created = true;
+                self.memory.created = Some(SystemTime::now());
+                self.memory.turned.clear();
                 match target.session.examine(self.target_name).await {
                     // What was made and is not there was not made under this name.
                     Err(error) if is_missing(&error) => return Err(self.name_refused(error)),
@@ -624,11 +649,15 @@ impl Pass<'_> {
 
     pub(super) async fn sort(&self, both: &Both) -> Result<FolderPlan, Failure> {
         let account = self.account;
-        // What was refused in this run has had its turn.
-        let ended = account.ledger.troubled_since(self.row.id, both.source_validity, account.began).await?;
+        // What came to its end in this run has had its turn, but for what went with the folder before it was made again.
+        let since = self.memory.created.unwrap_or(account.began);
+        let mut ended = account.ledger.troubled_since(self.row.id, both.source_validity, since).await?;
+        if self.memory.created.is_some() {
+            ended.retain(|uid| self.memory.turned.contains(uid));
+        }
         let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
             // What was refused with its folder goes with it now.
-            .retrying((account.mode.retry || self.memory.created) && !self.memory.tried)
+            .retrying((account.mode.retry || self.memory.created.is_some()) && !self.memory.tried)
             .not_again(ended)
             .only_retrying(account.mode.retry)
             .restoring(account.mode.restore)

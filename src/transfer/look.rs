@@ -25,8 +25,16 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
     let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     let mut memory = Memory::default();
-    let pass =
-        Pass { account, survey, pair, target_name: &target_name, row: &row, memory: &mut memory, advanced: false };
+    let pass = Pass {
+        account,
+        survey,
+        pair,
+        target_name: &target_name,
+        row: &row,
+        memory: &mut memory,
+        advanced: false,
+        done: false,
+    };
     let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
     if pair.existing.is_none()
         && let Err(failure) = removed::judge_gone(account, row.id, &pair.target).await

@@ -13,8 +13,8 @@ use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKin
 use crate::failure::Failure;
 use crate::imap::{End, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
-use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer, is_another};
+use std::collections::BTreeSet;
 
 /// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
 /// has seen what was still under way.
@@ -87,8 +87,15 @@ pub(super) async fn reconcile(
 /// may arrive yet: after it was sent once more.
 pub(super) async fn suspect_earlier(account: &Account, folder: FolderId, both: &Both) -> Result<(), Failure> {
     let Some(validity) = both.target_opened.state.uid_validity else { return Ok(()) };
+    let (ledger, floor) = (&account.ledger, (validity, Uid::FIRST));
     let counts = both.source_lasts.then_some(both.source_validity);
-    Ok(account.ledger.give_up_earlier(folder, counts, (validity, Uid::FIRST)).await?)
+    ledger.give_up_earlier(folder, counts, floor).await?;
+    // The same of one whose number is another message's now.
+    let open = ledger.intended(folder, both.source_validity).await?;
+    let date = |uid: Uid| both.source_listing.get(uid).and_then(|entry| entry.date);
+    let other = |record: &&Record| is_another(record.date, date(record.source_uid));
+    let other = open.iter().filter(other).map(|record| record.source_uid).collect();
+    Ok(ledger.give_up(folder, both.source_validity, floor, other).await?)
 }
 
 /// What was sent under other numbers and is found now does not come any more: it has come. One copy is one of them.
@@ -215,18 +222,16 @@ pub(super) async fn match_once(
 ) -> Result<Matched, Failure> {
     let offered = offered(account, folder, both, plan).await?;
     let left = plan.left.iter().map(|(_, offer)| offer.clone());
-    let mut offers: Vec<Offer> = offered.into_iter().map(Offer::new).chain(left).collect();
-    if let Some(validity) = both.target_opened.state.uid_validity.filter(|_| !offers.is_empty()) {
-        // What another name of this mailbox has put there is known by its bytes.
-        let known = account.ledger.held_by_namesakes(folder, validity).await?;
-        let known = known.iter().filter_map(|record| Offer::exact(record, record.target?.1));
-        let known: BTreeMap<Uid, Offer> = known.map(|offer| (offer.uid(), offer)).collect();
-        for offer in &mut offers {
-            if let Some(known) = known.get(&offer.uid()) {
-                *offer = known.clone();
-            }
-        }
-    }
+    // What another name of this mailbox has put there is held too, and not by another.
+    let held = match both.target_opened.state.uid_validity.filter(|_| !offered.is_empty()) {
+        Some(validity) => account.ledger.held_by_namesakes(folder, validity).await?,
+        None => Vec::new(),
+    };
+    let offer = |entry: Entry<'_>| match held.binary_search(&entry.uid) {
+        Ok(_) => Offer::exact(entry),
+        Err(_) => Offer::new(entry),
+    };
+    let offers: Vec<Offer> = offered.into_iter().map(offer).chain(left).collect();
     let likely = Likely::among(&offers, plan.fresh.len());
     let (like, unlike): (Vec<Entry<'_>>, Vec<Entry<'_>>) =
         plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(|entry| likely.has(entry));

@@ -110,7 +110,8 @@ pub(super) async fn recall(
     let removed: BTreeMap<Uid, Record> = found
         .filter_map(|one| {
             let known = recalled.removed.get(one.target_uid.value() as usize - 1)?;
-            Some((one.source_uid, Record { source_uid: one.source_uid, ..known.clone() }))
+            let date = both.source_listing.get(one.source_uid).and_then(|entry| entry.date);
+            Some((one.source_uid, Record { source_uid: one.source_uid, date: date.or(known.date), ..known.clone() }))
         })
         .collect();
     matched.absent.retain(|(uid, _)| !removed.contains_key(uid));

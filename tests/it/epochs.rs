@@ -396,3 +396,51 @@ async fn a_server_that_was_set_back_and_gives_its_numbers_anew_loses_nothing() {
         assert_eq!(again.copied(), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dates_that_a_source_has_lost_make_no_second_copies() {
+    for adopted in [false, true] {
+        let two = two().await;
+        let text = |at: usize| format!("Subject: {at}\r\n\r\n{at}\r\n");
+        for at in 0..12 {
+            two.give("INBOX", dated(text(at), at));
+            if adopted {
+                two.has("INBOX", dated(text(at), at));
+            }
+        }
+        two.haul.run().await.assert_complete();
+        // The same messages under the same numbers, all of today.
+        for _ in 0..2 {
+            two.source.account("u").set_back("INBOX", 0).unwrap();
+            (0..12).for_each(|at| assert!(two.give("INBOX", NewMessage::new(text(at).into_bytes())) > 0));
+            let ran = two.haul.run().await;
+            assert_eq!((ran.copied(), two.on_target("INBOX")), (0, 12), "adopted {adopted}: {:#?}", ran.end);
+            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_set_back_while_something_was_on_its_way_loses_nothing() {
+    for uidplus in [true, false] {
+        let features = Features { uidplus, multiappend: false, ..Features::default() };
+        let two = two_of(Config::plain("u"), Config { features, ..Config::plain("u") }).await;
+        for at in 0..6 {
+            two.give("INBOX", dated(format!("Subject: {at}\r\n\r\n{at}\r\n"), at));
+        }
+        let held = two.target.faults().hold(Point::after_execute("APPEND"), Nth::Only(4));
+        two.haul.run_dropped_at(held).await;
+        two.source.account("u").set_back("INBOX", 2).unwrap();
+        for at in 0..4 {
+            let message = NewMessage::new(format!("Subject: new {at}\r\n\r\nnew {at}\r\n").into_bytes());
+            two.source.account("u").add("INBOX", message.date("02-Feb-2022 02:02:02 +0000")).unwrap();
+        }
+        two.haul.run().await;
+        let there: Vec<Vec<u8>> =
+            two.target.account("u").messages("INBOX").unwrap().iter().map(|one| one.body.to_vec()).collect();
+        for message in two.source.account("u").messages("INBOX").unwrap() {
+            let count = there.iter().filter(|body| **body == *message.body).count();
+            assert_eq!(count, 1, "UIDPLUS {uidplus}: {}", message.body.escape_ascii());
+        }
+    }
+}
