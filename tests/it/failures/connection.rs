@@ -3,11 +3,12 @@
 
 use crate::identity::{Two, dated, two, two_of};
 use crate::recovery::content;
-use crate::support::compare;
+use crate::support::compare::{self, Comparison, Kind as Difference};
 use crate::support::fill::{fill, joined};
 use crate::support::haul::{Haul, Side};
+use crate::support::judge::judge;
 use crate::support::proxy::Proxy;
-use crate::support::{Cyrus, Dovecot, cyrus, dovecot};
+use crate::support::{Courier, Cyrus, Dovecot, courier, cyrus, dovecot};
 use mailhaul::failure::Kind;
 use mailhaul::mail::Fate;
 use mailhaul::transfer::{Ending, Event, Mode};
@@ -60,6 +61,18 @@ async fn f68_every_tenth_answer_lost_on_real_servers_makes_no_second_copy() {
         haul.with(quick).run().await.assert_complete();
         assert!(proxy.lost() > 0);
         compare::assert_same(&mut source.client("anna"), &mut target.client("u0001"));
+    }
+    if let Some(target) = Courier::start_or_skip(courier::Options::default()) {
+        let proxy = Proxy::start(target.imap(), 10).await;
+        let haul = Haul::new(Side::tls(source.imaps(), &source.ca_file()), side(&proxy)).user("anna", "u0001");
+        let haul = haul.with(quick);
+        haul.run().await;
+        assert!(proxy.lost() > 0);
+        // It gives a line end to what has none: then one is missing for each that is too many.
+        let found = Comparison::default().differences(&mut source.client("anna"), &mut target.client("u0001"));
+        let count = |kind| found.iter().filter(|one| one.kind == kind).count();
+        assert_eq!(count(Difference::Missing), count(Difference::Surplus), "{found:#?}");
+        judge(&haul, &mut source.client("anna"), &mut target.client("u0001")).await.assert_true();
     }
 }
 
