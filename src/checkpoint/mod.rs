@@ -36,7 +36,7 @@ pub use error::LedgerError;
 pub use lock::AccountLock;
 pub use namesakes::same_user;
 pub use people::{AccountSummary, Count, FolderSummary, Loss, LossKind, Totals, TroubleNote};
-pub use records::{Ending, Found, Landed, Recalled, Settlement, Trouble};
+pub use records::{Ending, Landed, Recalled, Settlement, Trouble};
 pub use suspects::{Surplus, SurplusKind, SurplusNote, Suspect};
 pub use upkeep::{SetAside, StateFacts};
 pub use writer::Steps;

@@ -21,28 +21,17 @@ use std::time::SystemTime;
 /// Of each text kept with a [`Trouble`] or a loss; longer ones are cut. A header line may have 998 (RFC 5322, 2.1.1).
 const TEXT_BYTES_MAX: usize = 1000;
 
-/// Whose message a look has found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Ours, whose acknowledgement was lost: the fate is Copied.
-    Ours,
-    /// One that was there before: the fate is Adopted.
-    Theirs,
-}
-
 /// Why a message counts as being on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Landed {
     /// The target said so.
     Acknowledged(Appended),
-    /// It was seen there.
-    Adopted {
+    /// It was seen there: nothing is proven of it yet.
+    Found {
         /// Where.
         target: (UidValidity, Uid),
-        /// How alike it is.
-        evidence: Evidence,
-        /// Whose it is.
-        found: Found,
+        /// Its bytes are not those that were sent, as far as is known: they are read back.
+        altered: bool,
     },
 }
 
@@ -664,24 +653,28 @@ fn land(
         WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage IN (0, 1)";
     const FOUND: &str = "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7
         WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
-    let (sql, stage, evidence, target) = match landed {
+    // Without a digest it was never sent: then the mark is all that is known of its bytes.
+    const ALTERED: &str =
+        "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7, risky = 1
+        WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
+    let (sql, target) = match landed {
         Landed::Acknowledged(proof) => {
             // One copy stands for one message: where it is is not known then, and it is looked for.
             let target = match proof.target() {
                 Some(target) if is_held(connection, folder, (validity, uid), target)? => None,
                 target => target,
             };
-            (ACKNOWLEDGED, COPIED, Evidence::None, target)
+            (ACKNOWLEDGED, target)
         }
-        Landed::Adopted { target, evidence, found: Found::Ours } => (FOUND, COPIED, evidence, Some(target)),
-        Landed::Adopted { target, evidence, found: Found::Theirs } => (FOUND, ADOPTED, evidence, Some(target)),
+        Landed::Found { target, altered: false } => (FOUND, Some(target)),
+        Landed::Found { target, altered: true } => (ALTERED, Some(target)),
     };
     let changed = connection.prepare_cached(sql)?.execute(params![
         folder.0,
         validity.value(),
         uid.value(),
-        stage,
-        codec::of_evidence(evidence),
+        COPIED,
+        codec::of_evidence(Evidence::None),
         target.map(|(validity, _)| validity.value()),
         target.map(|(_, uid)| uid.value()),
     ])?;

@@ -32,7 +32,8 @@ pub struct Record {
     pub date: Option<InternalDate>,
     /// The flags on which both sides last agreed: the base of the three-way merge.
     pub flags: Flags,
-    /// Some server is known to alter such a message without a word: its copy is read back, whatever the sample.
+    /// Some server is known to alter such a message without a word: its copy is read back, whatever the sample. Without a
+    /// digest to compare with: the copy that was found has other bytes.
     pub risky: bool,
     /// What stands behind the fate.
     pub evidence: Evidence,

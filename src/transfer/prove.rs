@@ -97,6 +97,10 @@ pub(super) async fn prove(
                         may_be_cut,
                     });
                 }
+                (Some(_), None) if record.risky => {
+                    note_altered(task, record.source_uid).await?;
+                    proofs.push((record.source_uid, Evidence::BytesAltered));
+                }
                 _ => proofs.push((record.source_uid, proof.evidence)),
             }
         }
@@ -275,8 +279,7 @@ async fn read_back(
             }
             Some(copied) if *copied != digest => {
                 proofs.push((source_uid, Evidence::BytesAltered));
-                let what = "the target stored other bytes than were sent".to_owned();
-                copy::note_change(task, source_uid, LossKind::Bytes, what).await?;
+                note_altered(task, source_uid).await?;
             }
             Some(_) => proofs.push((source_uid, evidence)),
             // A refusal of this minute is no loss: nothing is proven, the account is not complete, the next run asks again.
@@ -285,6 +288,11 @@ async fn read_back(
     }
     account.ledger.prove(task.folder, task.source_validity, proofs).await?;
     Ok(short)
+}
+
+async fn note_altered(task: &Task<'_>, uid: Uid) -> Result<(), Failure> {
+    let what = "the target stored other bytes than were sent".to_owned();
+    copy::note_change(task, uid, LossKind::Bytes, what).await
 }
 
 /// Counts the source's messages by fate, and those on the target by evidence.

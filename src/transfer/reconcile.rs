@@ -9,7 +9,7 @@ use super::event::Event;
 use super::folder::{Both, list};
 use super::{bytes, removed};
 use crate::checkpoint::Ending as Fated;
-use crate::checkpoint::{FolderId, Found, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
+use crate::checkpoint::{FolderId, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
 use crate::failure::Failure;
 use crate::imap::{End, Session, Source, Target};
 use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
@@ -369,14 +369,11 @@ async fn write_down(
                 let sent = plan.needs.iter().find(|need| need.source_uid() == one.source_uid).and_then(Need::size);
                 let altered =
                     one.evidence == Evidence::BytesAltered && size.zip(sent).is_none_or(|(there, sent)| there >= sent);
-                let evidence = if altered { Evidence::BytesAltered } else { Evidence::None };
-                let landed = Landed::Adopted { target, evidence, found: Found::Ours };
-                ours.push((one.source_uid, landed));
+                ours.push((one.source_uid, Landed::Found { target, altered }));
             }
         }
         for (uid, target_uid) in &plan.returned {
-            let (target, evidence) = ((target_validity, *target_uid), Evidence::None);
-            ours.push((*uid, Landed::Adopted { target, evidence, found: Found::Ours }));
+            ours.push((*uid, Landed::Found { target: (target_validity, *target_uid), altered: false }));
         }
         ledger.landed(folder, validity, ours).await?;
         ledger.adopt(folder, validity, theirs).await?;
@@ -452,8 +449,8 @@ fn adopted(both: &Both, uid: Uid, target: (crate::mail::UidValidity, Uid), evide
         header: None,
         date: entry.date,
         flags: Flags::default(),
-        risky: false,
-        // Its flags are proven with everybody's, once they have been added.
-        evidence: if evidence == Evidence::BytesAltered { evidence } else { Evidence::None },
+        risky: evidence == Evidence::BytesAltered,
+        // It is proven with everybody's, once its flags have been added.
+        evidence: Evidence::None,
     })
 }

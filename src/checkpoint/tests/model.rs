@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Do {
     Intend(Vec<u32>, u32),
     Acknowledge(u32, Option<u32>),
-    Find(u32, u32, Found),
+    Find(u32, u32, bool),
     Adopt(u32, u32),
     Settle(u32, Ending, bool),
     Prove(u32, Evidence),
@@ -25,12 +25,11 @@ fn anything() -> impl Strategy<Value = Do> {
     let ending = prop::sample::select(vec![Ending::Excluded, Ending::Refused, Ending::Gone, Ending::Removed]);
     let evidence = prop::sample::select(vec![Evidence::Counted, Evidence::BytesEqual, Evidence::BytesAltered]);
     let flags = prop::sample::select(vec!["", "\\Seen", "\\Draft a b"]);
-    let found = prop::sample::select(vec![Found::Ours, Found::Theirs]);
     prop_oneof![
         4 => (prop::collection::btree_set(one(), 1..5), one())
             .prop_map(|(uids, floor)| Do::Intend(uids.into_iter().collect(), floor)),
         4 => (one(), prop::option::of(one())).prop_map(|(uid, target)| Do::Acknowledge(uid, target)),
-        1 => (one(), one(), found).prop_map(|(uid, target, found)| Do::Find(uid, target, found)),
+        1 => (one(), one(), any::<bool>()).prop_map(|(uid, target, altered)| Do::Find(uid, target, altered)),
         1 => (one(), one()).prop_map(|(uid, target)| Do::Adopt(uid, target)),
         2 => (one(), ending, any::<bool>()).prop_map(|(uid, ending, trouble)| Do::Settle(uid, ending, trouble)),
         1 => (one(), evidence).prop_map(|(uid, evidence)| Do::Prove(uid, evidence)),
@@ -73,10 +72,10 @@ impl Model {
                 record.target = place.or(record.target);
                 self.troubles.remove(number);
             }
-            Do::Find(number, target, found) => {
+            Do::Find(number, target, altered) => {
                 let Some(record) = self.records.get_mut(number) else { return };
-                let fate = if *found == Found::Ours { Fate::Copied } else { Fate::Adopted };
-                (record.stage, record.evidence) = (Stage::Settled(fate), Evidence::Counted);
+                (record.stage, record.evidence) = (Stage::Settled(Fate::Copied), Evidence::None);
+                record.risky |= *altered;
                 record.target = Some((validity(TARGET), uid(*target)));
                 self.troubles.remove(number);
             }
@@ -167,9 +166,9 @@ async fn act(ledger: &Ledger, folder: FolderId, step: &Do) {
             let landed = acknowledged(target.map(|target| (TARGET, target)));
             ledger.landed(folder, epoch, vec![(uid(*number), landed)]).await.unwrap();
         }
-        Do::Find(number, target, found) => {
+        Do::Find(number, target, altered) => {
             let target = (validity(TARGET), uid(*target));
-            let landed = Landed::Adopted { target, evidence: Evidence::Counted, found: *found };
+            let landed = Landed::Found { target, altered: *altered };
             ledger.landed(folder, epoch, vec![(uid(*number), landed)]).await.unwrap();
         }
         Do::Adopt(number, target) => ledger.adopt(folder, epoch, vec![theirs(*number, *target)]).await.unwrap(),

@@ -8,7 +8,7 @@ use crate::support::{Dovecot, dovecot};
 use mailhaul::checkpoint::Ledger;
 use mailhaul::mail::{Evidence, Fate};
 use mailhaul::transfer::{self, Ending, Event};
-use mailhaul_testserver::{Act, Config, Doubles, Falsehood, NewMessage, Nth, Point, Server};
+use mailhaul_testserver::{Act, Config, Doubles, Falsehood, Features, NewMessage, Nth, Point, Server};
 
 /// Messages at a source in this process, and a target that does what the case is about.
 struct Case {
@@ -139,6 +139,35 @@ async fn f01_nul_is_kept_or_said_to_be_altered_or_refused() {
     Case::new(&[BEFORE, nul, AFTER], Config { nul_becomes_80: true, ..target() }).await.assert_altered(1).await;
     let strict = Config { refuse_nul: true, ..target() };
     Case::new(&[BEFORE, nul, AFTER], strict).await.assert_second_is(Fate::Refused, "NUL").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f01_f68_an_altered_copy_is_listed_also_where_its_answer_was_lost() {
+    let nul: &[u8] = b"Subject: NUL\r\n\r\na\0b\0\0\0\r\n";
+    for uidplus in [true, false] {
+        let features = Features { uidplus, ..Features::default() };
+        let altering = Config { nul_becomes_80: true, features, ..target() };
+        let case = Case::new(&[BEFORE, nul, AFTER], altering.clone()).await;
+        case.target.faults().add(Point::after_execute("APPEND"), Nth::Only(2), Act::Drop);
+        case.assert_altered(1).await;
+        assert_eq!(case.bodies().len(), 3);
+        // With nothing known of it, one of another size is adopted; and listed all the same.
+        let account = case.target.account("u");
+        let copy = account.messages("INBOX").unwrap().into_iter().find(|one| one.body.contains(&0x80)).unwrap();
+        account.expunge("INBOX", &[copy.uid]).unwrap();
+        account.add("INBOX", NewMessage::new([&copy.body[..], b"\r\n"].concat()).date(DATE)).unwrap();
+        std::fs::remove_dir_all(case.haul.state()).unwrap();
+        let ran = case.haul.run().await;
+        assert_eq!((ran.copied(), ran.end.accounts[0].ending), (0, Ending::Exceptions), "{:#?}", ran.end);
+        let judged = case.judged().await;
+        assert_eq!((judged.altered, judged.fates[&(Fate::Adopted, Evidence::BytesAltered)]), (1, 1), "{judged}");
+        // So it is where the target has numbered them anew, which never were sent as far as is known.
+        account.renumber("INBOX").unwrap();
+        let ran = case.haul.run().await;
+        assert_eq!((ran.copied(), ran.end.accounts[0].ending), (0, Ending::Exceptions), "{:#?}", ran.end);
+        let judged = case.judged().await;
+        assert_eq!(judged.altered, 1, "{judged}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
