@@ -6,7 +6,9 @@
 
 use futures_util::future::BoxFuture;
 use mailhaul::auth::{Credential, Keychain, Secret, SecretSource, SignIn};
-use mailhaul::imap::{Body, BodyRoom, Brake, FlagChange, ImapError, Opening, Outgoing, Session, Target};
+use mailhaul::imap::{
+    Body, BodyRoom, Brake, Destination, FlagChange, ImapError, Opening, Outgoing, Session, TOGETHER_MAX, Target,
+};
 use mailhaul::mail::{Flags, InternalDate, Side, Uid};
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Tls, Trust};
 use std::collections::VecDeque;
@@ -197,11 +199,12 @@ async fn append(
     for (at, (uid, body)) in bodies.into_iter().enumerate() {
         let flags = listing.get(uid).map(|entry| entry.flags.clone()).unwrap_or_default();
         let date = listing.get(uid).and_then(|entry| entry.date).or(InternalDate::new(0, 0));
-        let outgoing = Outgoing { source_uid: uid, flags, date, body, careful: at % 2 == 1 };
+        let outgoing = Outgoing { source_uid: uid, flags, date, body, careful: at % 3 == 2 };
         drop(give.try_send(outgoing));
     }
     drop(give);
-    let ended = session.append(folder, None, &mut incoming, &answers, &Free, &CancellationToken::new()).await;
+    let into = Destination { folder, validity: None, together: TOGETHER_MAX };
+    let ended = session.append(into, &mut incoming, &answers, &Free, &CancellationToken::new()).await;
     drop(answers);
     let mut count = 0;
     while answered.recv().await.is_some() {

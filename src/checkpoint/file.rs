@@ -243,6 +243,8 @@ impl Place {
         connection.pragma_update(None, "fullfsync", true)?;
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
+        // What a savepoint may have to undo is of no use after a crash: it needs no file.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         // Triggers keep the sums also where a row is replaced.
         connection.pragma_update(None, "recursive_triggers", true)?;

@@ -1,5 +1,8 @@
 //! Bodies to a server: APPEND commands in a window, writer and reader of the connection at work together.
 //!
+//! Small messages that are ready at once go in one command where MULTIAPPEND is offered (RFC 3502). All of them are stored or
+//! none: refused together, they are sent again in smaller groups, since the refusal may be about one of them.
+//!
 //! Invariants: the bytes sent are the body's and nothing else; a literal that the server cannot stop is used only where this
 //! server has taken the same flags before and the date is one that every server knows, since some read the lines of a
 //! refused literal as commands (Dovecot 2.3.19); after a BAD to such a literal the connection is given up; after a NO to a
@@ -7,7 +10,7 @@
 
 use super::Appended;
 use super::body::Body;
-use super::connection::{Line, push_quoted, quotable, sort_line};
+use super::connection::{Completion, Line, push_quoted, quotable, sort_line};
 use super::error::{ImapError, Refusal};
 use super::fetch::Brake;
 use super::session::{Session, Target};
@@ -17,16 +20,22 @@ use crate::mail::{Flags, InternalDate, Uid, UidValidity, WireName};
 use crate::provider::{Phase, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// Commands without an answer: covers the round trip of a WAN (2,500 messages a second at 40 ms).
-const WINDOW_MESSAGES: usize = 128;
+/// Messages without an answer: covers the round trip of a WAN (6,400 messages a second at 40 ms).
+const WINDOW_MESSAGES: usize = 256;
 /// KiB without an answer.
 const WINDOW_KIB: u32 = 16 * 1024;
+/// Messages in one command at the most, with one go on disk and in the server's index.
+pub const TOGETHER_MAX: usize = 64;
+/// Bytes in one command of several messages at the most, and of each of them.
+const TOGETHER_BYTES: u64 = 1024 * 1024;
+const TOGETHER_EACH: u64 = 128 * 1024;
 /// Written at once.
 const WRITE: usize = 48 * 1024;
 /// A connection with nothing to send is kept alive; servers may hang up after 30 minutes, some do after 5 (RFC 9051, 5.4).
@@ -55,19 +64,32 @@ pub struct Outgoing {
     pub careful: bool,
 }
 
-/// The target's answer to one APPEND.
+/// The target's answer to the APPEND of one message.
 pub struct Answer {
     /// The message.
     pub source_uid: Uid,
     /// Its proof, or the target's words.
     pub outcome: Result<Appended, Refusal>,
+    /// It was sent with others in one command: what refused them all may be about another one.
+    pub together: bool,
+}
+
+/// Where messages go, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// The folder's name.
+    pub folder: &'a WireName,
+    /// An APPENDUID under another UIDVALIDITY is not believed.
+    pub validity: Option<UidValidity>,
+    /// Messages in one command at the most; 1: no MULTIAPPEND.
+    pub together: usize,
 }
 
 /// One unanswered command.
 struct Flight {
     tag: Vec<u8>,
-    /// None: a NOOP.
-    source_uid: Option<Uid>,
+    /// None: a NOOP; several: all are stored or none.
+    source_uids: Vec<Uid>,
     synchronising: bool,
     /// The server had the choice to refuse the literal before it came: a BAD after it is about the message alone.
     asked: bool,
@@ -86,20 +108,19 @@ enum Go {
 impl Session<Target> {
     /// Appends what comes from `incoming` to a folder until that ends; every answer goes to `answers`.
     ///
-    /// `validity`: an APPENDUID under another UIDVALIDITY is not believed. `stop`: nothing further is taken; what is under
-    /// way is waited for.
+    /// `stop`: nothing further is taken; what is under way is waited for.
     ///
     /// # Errors
     /// A broken connection, or a BAD: what has no answer by then may or may not be on the target.
     pub async fn append(
         &mut self,
-        folder: &WireName,
-        validity: Option<UidValidity>,
+        into: Destination<'_>,
         incoming: &mut mpsc::Receiver<Outgoing>,
         answers: &mpsc::UnboundedSender<Answer>,
         brake: &impl Brake,
         stop: &CancellationToken,
     ) -> Result<(), ImapError> {
+        let Destination { folder, validity, together } = into;
         // Courier appends nothing to the folder that is open read-only: "Current box is selected READ-ONLY".
         self.leave().await?;
         if std::mem::replace(&mut self.connection.poisoned, true) {
@@ -111,6 +132,7 @@ impl Session<Target> {
             minus: self.has("LITERAL-") || self.has("IMAP4REV2"),
             window: if self.family().quirks().pipelines { WINDOW_MESSAGES } else { 1 },
         };
+        let together = Together::new(if self.has("MULTIAPPEND") { together.min(style.window) } else { 1 });
         let connection = &mut self.connection;
         let mut tag = 0u32;
         let prefix = connection.next_tag();
@@ -132,13 +154,16 @@ impl Session<Target> {
             buffer: Vec::new(),
             style,
             taken: &taken,
+            together: &together,
+            next: None,
             flights,
             leave,
             next_tag,
             stop,
         };
         let mut bye = None;
-        let reader = collect(&mut connection.wire.reader, read, landing, go, (validity, &taken), answers, &mut bye);
+        let known = Known { validity, taken: &taken, together: &together };
+        let reader = collect(&mut connection.wire.reader, read, landing, go, known, answers, &mut bye);
         let ended = tokio::try_join!(writer.send_all(folder, incoming, brake), reader);
         drop(writer);
         match ended {
@@ -179,6 +204,38 @@ impl Taken {
     }
 }
 
+/// How many messages go in one command: fewer after a refusal, slowly more again.
+struct Together {
+    max: usize,
+    now: AtomicUsize,
+}
+
+impl Together {
+    fn new(max: usize) -> Self {
+        let max = max.clamp(1, TOGETHER_MAX);
+        Self { max, now: AtomicUsize::new(max) }
+    }
+
+    fn now(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn taken(&self) {
+        self.now.store((self.now() + 1).min(self.max), Ordering::Relaxed);
+    }
+
+    fn refused(&self) {
+        self.now.store((self.now() / 4).max(1), Ordering::Relaxed);
+    }
+}
+
+/// What the reader of answers knows of the folder and the connection.
+struct Known<'a> {
+    validity: Option<UidValidity>,
+    taken: &'a Taken,
+    together: &'a Together,
+}
+
 fn is_usual(date: InternalDate) -> bool {
     USUAL_DATES.contains(&date.unix()) && USUAL_ZONES.contains(&date.zone())
 }
@@ -191,6 +248,13 @@ struct Style {
     window: usize,
 }
 
+impl Style {
+    /// Says whether a literal of this length needs no go-ahead.
+    fn is_free(self, length: u64) -> bool {
+        self.plus || self.minus && length <= LITERAL_MINUS_MAX
+    }
+}
+
 struct Writer<'a, W, N> {
     io: &'a mut W,
     timeout: Duration,
@@ -198,6 +262,9 @@ struct Writer<'a, W, N> {
     buffer: Vec<u8>,
     style: Style,
     taken: &'a Taken,
+    together: &'a Together,
+    /// Taken and not sent: it did not go with those before it.
+    next: Option<Outgoing>,
     flights: mpsc::UnboundedSender<Flight>,
     leave: mpsc::UnboundedReceiver<Go>,
     next_tag: N,
@@ -218,9 +285,9 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 self.flush().await?;
                 break;
             }
-            let outgoing = match incoming.try_recv() {
-                Ok(outgoing) => outgoing,
-                Err(_) => {
+            let outgoing = match self.next.take().map_or_else(|| incoming.try_recv().ok(), Some) {
+                Some(outgoing) => outgoing,
+                None => {
                     self.flush().await?;
                     let next = tokio::select! {
                         next = tokio::time::timeout(KEEP_ALIVE, incoming.recv()) => next,
@@ -236,15 +303,17 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                     }
                 }
             };
+            let group = self.gather(outgoing, incoming, brake.burst());
             self.progress.hold(true);
-            brake.messages(1).await;
+            brake.messages(group.len() as u32).await;
             self.progress.hold(false);
-            let careful = outgoing.careful;
-            let size = u32::try_from(outgoing.body.length() / 1024 + 1).unwrap_or(u32::MAX).min(WINDOW_KIB);
+            let careful = group[0].careful;
+            let size = group.iter().map(|outgoing| outgoing.body.length() / 1024 + 1).sum::<u64>();
+            let size = u32::try_from(size).unwrap_or(u32::MAX).min(WINDOW_KIB);
             // The whole window: nothing else is under way beside it.
-            let places = if careful { self.style.window as u32 } else { 1 };
+            let places = if careful { self.style.window } else { group.len() } as u32;
             let window = (self.place(&messages, places).await?, self.place(&kib, size).await?);
-            self.send(folder, outgoing, window, brake).await?;
+            self.send(folder, group, window, brake).await?;
             if careful {
                 self.flush().await?;
                 drop(self.place(&messages, places).await?);
@@ -254,6 +323,42 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let (closed, _) = mpsc::unbounded_channel();
         self.flights = closed;
         Ok(())
+    }
+
+    /// Takes what is ready and goes with this message in one command.
+    fn gather(
+        &mut self,
+        first: Outgoing,
+        incoming: &mut mpsc::Receiver<Outgoing>,
+        (messages, bytes): (u32, u64),
+    ) -> Vec<Outgoing> {
+        let most = self.together.now().min(messages as usize);
+        let room = TOGETHER_BYTES.min(bytes);
+        let mut length = first.body.length();
+        let joins = most > 1 && self.may_join(&first);
+        let mut group = vec![first];
+        while joins && group.len() < most {
+            let Ok(next) = incoming.try_recv() else { break };
+            length += next.body.length();
+            if length > room || !self.may_join(&next) {
+                self.next = Some(next);
+                break;
+            }
+            group.push(next);
+        }
+        group
+    }
+
+    /// Says whether a message may share a command: nothing about it is known to be refused by anybody.
+    fn may_join(&self, outgoing: &Outgoing) -> bool {
+        let length = outgoing.body.length();
+        // A literal without bytes would take the others back (RFC 3502, 6.3.11).
+        !outgoing.careful
+            && (1..=TOGETHER_EACH).contains(&length)
+            && self.style.is_free(length)
+            && !self.taken.is_untried(&outgoing.flags)
+            && outgoing.date.is_none_or(is_usual)
+            && !outgoing.body.traits().is_risky()
     }
 
     /// Waits for room in the window; what is written must be on its way before one waits for answers.
@@ -268,33 +373,56 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
     async fn send(
         &mut self,
         folder: &WireName,
-        mut outgoing: Outgoing,
+        group: Vec<Outgoing>,
         window: (OwnedSemaphorePermit, OwnedSemaphorePermit),
         brake: &impl Brake,
     ) -> Result<(), Broken> {
-        let length = outgoing.body.length();
-        let free = self.style.plus || self.style.minus && length <= LITERAL_MINUS_MAX;
-        let untried = self.taken.is_untried(&outgoing.flags).then(|| outgoing.flags.clone());
-        let proven = untried.is_none() && outgoing.date.is_none_or(is_usual);
-        let synchronising = outgoing.careful || !free || !proven;
+        let first = &group[0];
+        let untried = self.taken.is_untried(&first.flags).then(|| first.flags.clone());
+        let proven = untried.is_none() && first.date.is_none_or(is_usual);
+        let synchronising = first.careful || !self.style.is_free(first.body.length()) || !proven;
         let tag = (self.next_tag)();
         let flight = Flight {
             tag: tag.clone().into_bytes(),
-            source_uid: Some(outgoing.source_uid),
+            source_uids: group.iter().map(|outgoing| outgoing.source_uid).collect(),
             synchronising,
             asked: synchronising,
             untried,
             _window: Some(window),
         };
         self.flights.send(flight).map_err(|_| Broken::Eof)?;
-        self.line(&tag, folder, &outgoing);
-        self.buffer.extend_from_slice(format!("{{{length}{}}}\r\n", if synchronising { "" } else { "+" }).as_bytes());
-        if synchronising {
-            self.flush().await?;
-            if self.leave.recv().await.ok_or(Broken::Eof)? == Go::Refused {
-                return Ok(());
+        self.buffer.extend_from_slice(tag.as_bytes());
+        self.buffer.extend_from_slice(b" APPEND ");
+        push_quoted(&mut self.buffer, folder.as_bytes());
+        for outgoing in group {
+            self.announce(&outgoing, synchronising);
+            if synchronising {
+                self.flush().await?;
+                if self.leave.recv().await.ok_or(Broken::Eof)? == Go::Refused {
+                    return Ok(());
+                }
             }
+            self.literal(outgoing, brake).await?;
         }
+        self.buffer.extend_from_slice(b"\r\n");
+        self.write_if_large().await
+    }
+
+    /// What stands before the bytes of a message.
+    fn announce(&mut self, outgoing: &Outgoing, synchronising: bool) {
+        self.buffer.push(b' ');
+        if !outgoing.flags.is_empty() {
+            self.buffer.extend_from_slice(format!("({}) ", outgoing.flags).as_bytes());
+        }
+        if let Some(date) = outgoing.date {
+            self.buffer.extend_from_slice(format!("\"{date}\" ").as_bytes());
+        }
+        let (length, plus) = (outgoing.body.length(), if synchronising { "" } else { "+" });
+        self.buffer.extend_from_slice(format!("{{{length}{plus}}}\r\n").as_bytes());
+    }
+
+    async fn literal(&mut self, mut outgoing: Outgoing, brake: &impl Brake) -> Result<(), Broken> {
+        let length = outgoing.body.length();
         let (mut sent, mut piece) = (0, Vec::new());
         while sent < length {
             outgoing.body.read(sent, &mut piece).await.map_err(Broken::Io)?;
@@ -308,21 +436,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             sent += piece.len() as u64;
             self.write_if_large().await?;
         }
-        self.buffer.extend_from_slice(b"\r\n");
-        self.write_if_large().await
-    }
-
-    fn line(&mut self, tag: &str, folder: &WireName, outgoing: &Outgoing) {
-        self.buffer.extend_from_slice(tag.as_bytes());
-        self.buffer.extend_from_slice(b" APPEND ");
-        push_quoted(&mut self.buffer, folder.as_bytes());
-        self.buffer.push(b' ');
-        if !outgoing.flags.is_empty() {
-            self.buffer.extend_from_slice(format!("({}) ", outgoing.flags).as_bytes());
-        }
-        if let Some(date) = outgoing.date {
-            self.buffer.extend_from_slice(format!("\"{date}\" ").as_bytes());
-        }
+        Ok(())
     }
 
     async fn keep_alive(&mut self) -> Result<(), Broken> {
@@ -330,7 +444,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let tag_bytes = tag.clone().into_bytes();
         let flight = Flight {
             tag: tag_bytes,
-            source_uid: None,
+            source_uids: Vec::new(),
             synchronising: false,
             asked: true,
             untried: None,
@@ -364,7 +478,7 @@ async fn collect(
     mut io: impl AsyncRead + Unpin,
     mut landing: mpsc::UnboundedReceiver<Flight>,
     go: mpsc::UnboundedSender<Go>,
-    (validity, taken): (Option<UidValidity>, &Taken),
+    known: Known<'_>,
     answers: &mpsc::UnboundedSender<Answer>,
     bye: &mut Option<Vec<u8>>,
 ) -> Result<(), Broken> {
@@ -399,17 +513,13 @@ async fn collect(
                 return Err(Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(&tag))));
             };
             reader.heard();
-            let Some(source_uid) = flight.source_uid else { continue };
+            if flight.source_uids.is_empty() {
+                continue;
+            }
             let stopped = flight.synchronising;
-            let bad = completion.status == Status::Bad;
-            let outcome = match completion.status {
-                Status::Ok => {
-                    flight.untried.into_iter().for_each(|flags| taken.add(flags));
-                    Ok(Appended { target: append_uid(&completion.words, validity) })
-                }
-                status => Err(Refusal { phase: Phase::Append, status, words: completion.words }),
-            };
-            drop(answers.send(Answer { source_uid, outcome }));
+            let (bad, ok) = (completion.status == Status::Bad, completion.status == Status::Ok);
+            flight.untried.into_iter().filter(|_| ok).for_each(|flags| known.taken.add(flags));
+            answer(flight.source_uids, completion, &known, answers);
             if stopped {
                 drop(go.send(Go::Refused));
             } else if bad && !flight.asked {
@@ -420,16 +530,57 @@ async fn collect(
     Ok(())
 }
 
-/// Reads `[APPENDUID validity uid]` (RFC 4315). None for a set, a zero, or another UIDVALIDITY than the folder's.
-fn append_uid(words: &[u8], expected: Option<UidValidity>) -> Option<(UidValidity, Uid)> {
+/// Tells what the end of a command means for each of its messages.
+fn answer(source_uids: Vec<Uid>, completion: Completion, known: &Known<'_>, answers: &mpsc::UnboundedSender<Answer>) {
+    let together = source_uids.len() > 1;
+    let placed = match completion.status {
+        Status::Ok => Some(append_uids(&completion.words, known.validity, source_uids.len())),
+        _ => None,
+    };
+    if together {
+        match placed {
+            Some(_) => known.together.taken(),
+            None => known.together.refused(),
+        }
+    }
+    for (at, source_uid) in source_uids.into_iter().enumerate() {
+        let outcome = match &placed {
+            Some(targets) => Ok(Appended { target: targets.get(at).copied() }),
+            None => {
+                let words = completion.words.clone();
+                Err(Refusal { phase: Phase::Append, status: completion.status, words })
+            }
+        };
+        drop(answers.send(Answer { source_uid, outcome, together }));
+    }
+}
+
+/// Reads `[APPENDUID validity uids]` (RFC 4315, 3). Empty for another number of UIDs than `count`, a zero, a range that falls,
+/// or another UIDVALIDITY than the folder's.
+fn append_uids(words: &[u8], expected: Option<UidValidity>, count: usize) -> Vec<(UidValidity, Uid)> {
+    read_append_uids(words, expected, count).filter(|uids| uids.len() == count).unwrap_or_default()
+}
+
+fn read_append_uids(words: &[u8], expected: Option<UidValidity>, count: usize) -> Option<Vec<(UidValidity, Uid)>> {
     if !starts_with(words, b"[APPENDUID ") {
         return None;
     }
     let inside = words[11..].split(|byte| *byte == b']').next()?;
-    let mut numbers = std::str::from_utf8(inside).ok()?.split(' ').map(str::parse::<u32>);
-    let validity = UidValidity::new(numbers.next()?.ok()?)?;
-    let uid = Uid::new(numbers.next()?.ok()?)?;
-    (numbers.next().is_none() && expected.is_none_or(|expected| expected == validity)).then_some((validity, uid))
+    let mut parts = std::str::from_utf8(inside).ok()?.split(' ');
+    let validity = UidValidity::new(parts.next()?.parse().ok()?)?;
+    let set = parts.next().filter(|_| parts.next().is_none())?;
+    let mut uids = Vec::with_capacity(count);
+    for range in set.split(',') {
+        let (first, last) = range.split_once(':').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        if last < first || (last - first) as usize >= count - uids.len() {
+            return None;
+        }
+        for uid in first..=last {
+            uids.push((validity, Uid::new(uid)?));
+        }
+    }
+    expected.is_none_or(|expected| expected == validity).then_some(uids)
 }
 
 #[cfg(test)]
@@ -450,7 +601,29 @@ mod tests {
             (b"[APPENDUID 7 12 13] done", None),
             (b"done", None),
         ] {
-            assert_eq!(append_uid(words, Some(validity)), expected, "{}", words.escape_ascii());
+            let found = append_uids(words, Some(validity), 1);
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{}", words.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_uids_of_several_messages_fit_or_are_ignored() {
+        let validity = UidValidity::new(7).unwrap();
+        for (words, expected) in [
+            (&b"[APPENDUID 7 12:14] done"[..], &[12, 13, 14][..]),
+            (b"[APPENDUID 7 12,20:21] done", &[12, 20, 21]),
+            (b"[APPENDUID 7 12,5,9] done", &[12, 5, 9]),
+            (b"[APPENDUID 7 12:13] done", &[]),
+            (b"[APPENDUID 7 12:15] done", &[]),
+            (b"[APPENDUID 7 1:4294967295] done", &[]),
+            (b"[APPENDUID 7 14:12] done", &[]),
+            (b"[APPENDUID 7 12,,13] done", &[]),
+            (b"[APPENDUID 7 0:2] done", &[]),
+            (b"[APPENDUID 8 12:14] done", &[]),
+        ] {
+            let found = append_uids(words, Some(validity), 3);
+            let found: Vec<u32> = found.into_iter().map(|(_, uid)| uid.value()).collect();
+            assert_eq!(found, expected, "{}", words.escape_ascii());
         }
     }
 }

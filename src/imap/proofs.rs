@@ -15,7 +15,7 @@ async fn f(session: &mut Session<End>, to: &mailhaul::mail::WireName, brake: &im
     let (_, mut incoming) = tokio::sync::mpsc::channel(1);
     let (answers, _) = tokio::sync::mpsc::unbounded_channel();
     let stop = tokio_util::sync::CancellationToken::new();
-    let _ = session.append(to, None, &mut incoming, &answers, brake, &stop).await;
+    let _ = session.append(Destination { folder: to, validity: None, together: 1 }, &mut incoming, &answers, brake, &stop).await;
 }"
     Create: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
     let _ = session.create(name, None).await;

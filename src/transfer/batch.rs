@@ -1,6 +1,6 @@
 //! All that is to be copied in one pass: in one stream while that goes well, in smaller ones around what breaks it.
 
-use super::copy::{self, Copied, Task};
+use super::copy::{self, Copied, Dress, Task};
 use super::folder::{Pass, lasts, on_source};
 use super::otherwise::Refused;
 use super::pool::Lease;
@@ -9,11 +9,14 @@ use crate::failure::{Failure, Kind};
 use crate::imap::{Refusal, Source, Target};
 use crate::mail::{Side, Uid, UidValidity};
 use crate::plan::Attempt;
+use std::collections::VecDeque;
 
 /// How often the connection may break over one message sent alone before it counts as refused.
 const STRIKES_MAX: u32 = 2;
 /// Messages in a row that are blamed for what a target says of their folder.
 const BLAMED_MAX: u32 = 3;
+/// By how much fewer messages go together after a refusal.
+const APART: usize = 4;
 /// Messages that can be under way together, from the source's first answer to the target's: among them is the one that
 /// breaks a connection.
 const SUSPECTS_MAX: usize = 512;
@@ -47,14 +50,15 @@ impl Pass<'_> {
         // Only what can have been under way together is suspect.
         let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
         let mut copied = Copied::default();
-        for (uids, careful) in [(suspects, careful), (rest, false)] {
+        let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, self.memory.together)]);
+        while let Some((uids, careful, together)) = parts.pop_front() {
             if uids.is_empty() {
                 continue;
             }
             self.stopped()?;
             let lease = self.source_again(task.source_validity, source.take()).await?;
-            let dress = self.memory.dress(careful, Attempt::default());
-            let (lease, part) = copy::copy(task, uids, dress, lease, target).await;
+            let dress = Dress { careful, together, keeping: &self.memory.shown.keeping, attempt: Attempt::default() };
+            let (lease, part) = copy::copy(task, &uids, dress, lease, target).await;
             source = lease;
             self.advanced |= part.acknowledged > 0;
             self.memory.short |= part.short;
@@ -67,7 +71,12 @@ impl Pass<'_> {
             }
             copied.refused.extend(part.refused);
             copied.unread.extend(part.unread);
+            // One of them is refused: the fewer go together, the fewer it takes along.
+            parts.push_front((part.apart, false, together / APART));
             if let Some(failure) = part.failure {
+                if failure.side == Some(Side::Target) {
+                    self.memory.together = 1;
+                }
                 let refused = copied.refused.into_iter();
                 self.memory.refused.extend(refused.map(|(uid, refused)| (uid, Refused::first(refused))));
                 return Err(failure);

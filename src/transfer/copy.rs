@@ -15,7 +15,7 @@ use super::event::Event;
 use super::pool::Lease;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
 use crate::failure::{Failure, Kind, Scope};
-use crate::imap::{Answer, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
+use crate::imap::{self, Answer, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
 use crate::mail::{Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::plan::{self, Attempt, Keeping};
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ const BATCH_MAX: usize = 256;
 pub(super) struct Dress<'a> {
     /// Alone, asking first.
     pub(super) careful: bool,
+    /// Messages in one command at the most.
+    pub(super) together: usize,
     /// What the target is known to keep.
     pub(super) keeping: &'a Keeping,
     /// What a message goes without that was refused as it is.
@@ -65,6 +67,8 @@ pub(super) struct Copied {
     pub(super) acknowledged: u64,
     /// Refused for themselves, with the last words: to be tried otherwise, or listed.
     pub(super) refused: BTreeMap<Uid, (Refusal, Subject)>,
+    /// Refused with others in one command: to be sent again with fewer.
+    pub(super) apart: Vec<Uid>,
     /// FETCH of these was refused, or brought no body.
     pub(super) unread: BTreeMap<Uid, Option<Refusal>>,
     /// The first of those that were sent and have no answer: sent alone, it is the one that was on the wire.
@@ -111,12 +115,12 @@ pub(super) async fn copy(
     let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
     let (answers, answered) = mpsc::unbounded_channel();
     let alters = target.session.family().quirks().alters_bytes;
-    let careful = dress.careful;
+    let (careful, together) = (dress.careful, dress.together);
     let mut stage = Intending { task, dress, alters, halt: &halt, flight: &flight, copied: Copied::default() };
     let brake = task.account.target.brake.clone();
     let append = async {
-        let ended =
-            target.session.append(task.target_name, task.target_validity, &mut sending, &answers, &brake, &halt).await;
+        let into = imap::Destination { folder: task.target_name, validity: task.target_validity, together };
+        let ended = target.session.append(into, &mut sending, &answers, &brake, &halt).await;
         // Nobody sends any more: whoever still wants to must notice.
         drop((sending, answers));
         if ended.is_err() {
@@ -141,8 +145,8 @@ pub(super) async fn copy(
         }
         Some(Err(_)) => (None, Some(Failure::new(Side::Source, Kind::Lost, "fetch messages: the task ended"))),
     };
-    let Recorded { acknowledged, refused, blamed, failure } = recorded;
-    (copied.acknowledged, copied.blamed) = (acknowledged, blamed);
+    let Recorded { acknowledged, refused, apart, blamed, failure } = recorded;
+    (copied.acknowledged, copied.apart, copied.blamed) = (acknowledged, apart, blamed);
     copied.refused.extend(refused);
     copied.unanswered = flight.lock().first();
     let append_failure = appended.err().map(|error| error.failure(Side::Target));
@@ -324,6 +328,8 @@ fn said_by_us(words: String) -> Refusal {
 struct Recorded {
     acknowledged: u64,
     refused: BTreeMap<Uid, (Refusal, Subject)>,
+    /// See [`Copied::apart`].
+    apart: Vec<Uid>,
     /// See [`Copied::blamed`].
     blamed: Option<(Uid, Refusal, Subject)>,
     failure: Option<Failure>,
@@ -341,14 +347,14 @@ async fn record(
     while answers.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let (mut landed, mut refused) = (Vec::new(), Vec::new());
         let mut bytes = 0;
-        for Answer { source_uid, outcome } in batch.drain(..) {
+        for Answer { source_uid, outcome, together } in batch.drain(..) {
             let subject = flight.lock().remove(source_uid);
             match outcome {
                 Ok(appended) => {
                     bytes += subject.size;
                     landed.push((source_uid, Landed::Acknowledged(appended)));
                 }
-                Err(refusal) => refused.push((source_uid, refusal, subject)),
+                Err(refusal) => refused.push((source_uid, refusal, subject, together)),
             }
         }
         let ledger = &task.account.ledger;
@@ -363,13 +369,15 @@ async fn record(
             recorded.failure.get_or_insert(error.into());
             halt.cancel();
         }
-        for (uid, refusal, subject) in refused {
+        for (uid, refusal, subject, together) in refused {
             let failure =
                 crate::imap::ImapError::refused(format!("append message {uid}"), refusal.clone()).failure(Side::Target);
-            if failure.scope() == Scope::Message {
+            if failure.scope() == Scope::Message && together {
+                recorded.apart.push(uid);
+            } else if failure.scope() == Scope::Message {
                 recorded.refused.insert(uid, (refusal, subject));
             } else {
-                if failure.scope() == Scope::Folder && recorded.failure.is_none() {
+                if failure.scope() == Scope::Folder && recorded.failure.is_none() && !together {
                     recorded.blamed = Some((uid, refusal, subject));
                 }
                 recorded.failure.get_or_insert(failure);

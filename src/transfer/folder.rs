@@ -11,7 +11,7 @@ use super::unchanged::unchanged;
 use super::{failed, names, namesake, prove, reconcile, removed, resend, stable};
 use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{ImapError, Opened, Source, Target};
+use crate::imap::{ImapError, Opened, Source, TOGETHER_MAX, Target};
 use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{Attempt, Because, FolderPair, FolderPlan, Order, Sorter};
@@ -105,14 +105,17 @@ pub(super) struct Memory {
     pub(super) blamed: u32,
     /// Refused when the connection broke over it: tried before all others, to know what they have to go without.
     pub(super) refused: BTreeMap<Uid, Refused>,
+    /// Messages in one command at the most: one, once the target has broken off.
+    pub(super) together: usize,
     /// Some messages lack flags that they are to get yet.
     pub(super) short: bool,
     pub(super) shown: Shown,
 }
 
 impl Memory {
+    /// For one message alone.
     pub(super) fn dress(&self, careful: bool, attempt: Attempt) -> Dress<'_> {
-        Dress { careful, keeping: &self.shown.keeping, attempt }
+        Dress { careful, together: 1, keeping: &self.shown.keeping, attempt }
     }
 }
 
@@ -156,7 +159,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
     {
         return Ok(Passed::Done(end));
     }
-    let mut memory = Memory::default();
+    let mut memory = Memory { together: TOGETHER_MAX, ..Memory::default() };
     let mut backoff = Backoff::default();
     let mut trouble: Option<Instant> = None;
     loop {
@@ -173,7 +176,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             advanced: false,
             done: false,
         };
-        let failure = match pass.run().await {
+        let failure = match Box::pin(pass.run()).await {
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
             Ok(Passed::Again) if pass.memory.again < AGAIN_MAX => {
                 pass.memory.again += 1;

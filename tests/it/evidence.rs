@@ -352,7 +352,7 @@ fn dated(text: &str) -> NewMessage {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failure_84_no_number_of_refusals_ends_a_run_and_a_retry_submits_only_those() {
-    let pair = pair(Config::plain("u")).await;
+    let pair = pair(Config::plain("u").features(|features| features.multiappend = false)).await;
     let text =
         |number: usize| if number.is_multiple_of(2) { format!("bad {number}") } else { format!("good {number}") };
     pair.add("INBOX", (0..600).map(|number| dated(&text(number))));

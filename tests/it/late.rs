@@ -17,12 +17,14 @@ struct Pair {
     haul: Haul,
 }
 
+/// The target takes one message in each command: the n-th APPEND is the n-th message.
 async fn pair(uidplus: bool) -> Pair {
     let features = Features { uidplus, ..Features::default() };
     pair_of(Config { features, ..Config::plain("u") }).await
 }
 
 async fn pair_of(target: Config) -> Pair {
+    let target = target.features(|features| features.multiappend = false);
     let source = Server::start(Config::plain("u")).await.unwrap();
     let target = Server::start(target).await.unwrap();
     for number in 0..MESSAGES {

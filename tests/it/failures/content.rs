@@ -237,6 +237,7 @@ async fn f07_what_is_too_large_is_listed_and_the_others_arrive() {
     let messages: [&[u8]; 3] = [BEFORE, &large, AFTER];
     for by_folder in [false, true] {
         let limited = target().features(|features| {
+            features.multiappend = false;
             features.append_limit = Some(4000);
             features.append_limit_by_folder = by_folder;
         });

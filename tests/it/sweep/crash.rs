@@ -1,8 +1,10 @@
 //! Stopped at every step, and resumed.
 
-use super::world::{SHAPES, Shape, Spot, Stop, World};
+use super::world::{At, SHAPES, Shape, Spot, Stop, World};
 use super::{Trial, Tried, is_exhaustive, on_a_paused_clock, try_all, world};
+use mailhaul::mail::Side;
 use mailhaul::transfer::Ending;
+use mailhaul_testserver::Point;
 
 /// What is left after each pass of a migration that nobody disturbs, and the steps it has.
 pub(super) struct Undisturbed {
@@ -26,6 +28,14 @@ impl Undisturbed {
             let left = [after_first, world.settled().await.unwrap()];
             Self { shape, left, spots }
         })
+    }
+}
+
+impl Undisturbed {
+    /// How many APPENDs the first run takes.
+    pub(super) fn appends(&self) -> u64 {
+        let append = At::Server(Side::Target, Point::command("APPEND"));
+        self.spots.iter().filter(|spot| spot.pass == 0 && spot.at == append).map(|spot| spot.nth).max().unwrap_or(0)
     }
 }
 

@@ -56,6 +56,16 @@ impl Shape {
         self.uidplus
     }
 
+    /// How many messages of the inbox go in one command at the most.
+    pub(super) fn together(&self) -> usize {
+        if self.multiappend && self.literals != Literals::Synchronising { 4 } else { 1 }
+    }
+
+    /// How many APPENDs go to the inbox before the one that is refused.
+    pub(super) fn appends(&self) -> u64 {
+        if self.together() > 1 { 3 } else { 7 }
+    }
+
     pub(super) fn source(&self) -> Config {
         Config { features: Features { condstore: self.condstore, ..Features::default() }, ..Config::plain("u") }
     }
