@@ -649,25 +649,23 @@ fn land(
 ) -> Result<(), Fault> {
     // An acknowledgement without a place does not take away a place that a look has found.
     const ACKNOWLEDGED: &str = "UPDATE records SET stage = ?4, evidence = ?5,
-            target_validity = COALESCE(?6, target_validity), target_uid = COALESCE(?7, target_uid)
+            target_validity = COALESCE(?6, target_validity), target_uid = COALESCE(?7, target_uid),
+            risky = risky OR ?8
         WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage IN (0, 1)";
-    const FOUND: &str = "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7
+    // Without a digest the mark is said of the copy, and this may be another one.
+    const FOUND: &str = "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7,
+            risky = ?8 OR (risky AND digest IS NOT NULL)
         WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
-    // Without a digest it was never sent: then the mark is all that is known of its bytes.
-    const ALTERED: &str =
-        "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7, risky = 1
-        WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
-    let (sql, target) = match landed {
+    let (sql, target, altered) = match landed {
         Landed::Acknowledged(proof) => {
             // One copy stands for one message: where it is is not known then, and it is looked for.
             let target = match proof.target() {
                 Some(target) if is_held(connection, folder, (validity, uid), target)? => None,
                 target => target,
             };
-            (ACKNOWLEDGED, target)
+            (ACKNOWLEDGED, target, false)
         }
-        Landed::Found { target, altered: false } => (FOUND, Some(target)),
-        Landed::Found { target, altered: true } => (ALTERED, Some(target)),
+        Landed::Found { target, altered } => (FOUND, Some(target), altered),
     };
     let changed = connection.prepare_cached(sql)?.execute(params![
         folder.0,
@@ -677,6 +675,7 @@ fn land(
         codec::of_evidence(Evidence::None),
         target.map(|(validity, _)| validity.value()),
         target.map(|(_, uid)| uid.value()),
+        altered,
     ])?;
     match (changed, landed) {
         (0, Landed::Acknowledged(_)) => Err(LedgerError::NotIntended { uid }.into()),

@@ -13,7 +13,7 @@ use super::body::Body;
 use super::connection::{Completion, Line, push_quoted, quotable, sort_line};
 use super::error::{ImapError, Refusal};
 use super::fetch::Brake;
-use super::session::{Session, Target};
+use super::session::{Session, Target, uid_range};
 use super::token::starts_with;
 use super::wire::{Broken, NoBodies, Progress, Reader, flush, write};
 use crate::mail::{Flags, InternalDate, Uid, UidValidity, WireName};
@@ -33,6 +33,8 @@ const WINDOW_MESSAGES: usize = 256;
 const WINDOW_KIB: u32 = 16 * 1024;
 /// Messages in one command at the most, with one go on disk and in the server's index.
 pub const TOGETHER_MAX: usize = 64;
+/// By how much fewer go together after a refusal.
+pub const APART: usize = 4;
 /// Bytes in one command of several messages at the most, and of each of them.
 const TOGETHER_BYTES: u64 = 1024 * 1024;
 const TOGETHER_EACH: u64 = 128 * 1024;
@@ -225,7 +227,7 @@ impl Together {
     }
 
     fn refused(&self) {
-        self.now.store((self.now() / 4).max(1), Ordering::Relaxed);
+        self.now.store((self.now() / APART).max(1), Ordering::Relaxed);
     }
 }
 
@@ -571,8 +573,7 @@ fn read_append_uids(words: &[u8], expected: Option<UidValidity>, count: usize) -
     let set = parts.next().filter(|_| parts.next().is_none())?;
     let mut uids = Vec::with_capacity(count);
     for range in set.split(',') {
-        let (first, last) = range.split_once(':').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        let (first, last) = uid_range(range)?;
         if last < first || (last - first) as usize >= count - uids.len() {
             return None;
         }

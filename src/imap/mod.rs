@@ -21,7 +21,7 @@ mod token;
 mod utf7;
 mod wire;
 
-pub use append::{Answer, Destination, Outgoing, TOGETHER_MAX};
+pub use append::{APART, Answer, Destination, Outgoing, TOGETHER_MAX};
 pub use body::{Body, BodyRoom, Recipients, Traits};
 pub use connection::Capabilities;
 pub use error::{ImapError, Refusal};

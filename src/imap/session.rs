@@ -653,12 +653,17 @@ fn modified_of<'a>(words: &'a [u8], asked: &'a [Uid]) -> impl Iterator<Item = Ui
     let ranges: Vec<(u32, u32)> = inside
         .split(',')
         .filter_map(|range| {
-            let (first, last) = range.split_once(':').unwrap_or((range, range));
-            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            let (first, last) = uid_range(range)?;
             Some(if first <= last { (first, last) } else { (last, first) })
         })
         .collect();
     asked.iter().copied().filter(move |uid| ranges.iter().any(|(first, last)| (*first..=*last).contains(&uid.value())))
+}
+
+/// Reads `4` or `6:9`, whichever way round.
+pub(super) fn uid_range(range: &str) -> Option<(u32, u32)> {
+    let (first, last) = range.split_once(':').unwrap_or((range, range));
+    Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
 }
 
 /// Which way flags change.

@@ -6,7 +6,7 @@ use super::otherwise::Refused;
 use super::pool::Lease;
 use crate::checkpoint::Ending;
 use crate::failure::{Failure, Kind};
-use crate::imap::{Refusal, Source, Target};
+use crate::imap::{APART, Refusal, Source, Target};
 use crate::mail::{Side, Uid, UidValidity};
 use crate::plan::Attempt;
 use std::collections::VecDeque;
@@ -15,8 +15,6 @@ use std::collections::VecDeque;
 const STRIKES_MAX: u32 = 2;
 /// Messages in a row that are blamed for what a target says of their folder.
 const BLAMED_MAX: u32 = 3;
-/// By how much fewer messages go together after a refusal.
-const APART: usize = 4;
 /// Messages that can be under way together, from the source's first answer to the target's: among them is the one that
 /// breaks a connection.
 const SUSPECTS_MAX: usize = 512;

@@ -75,7 +75,7 @@ impl Model {
             Do::Find(number, target, altered) => {
                 let Some(record) = self.records.get_mut(number) else { return };
                 (record.stage, record.evidence) = (Stage::Settled(Fate::Copied), Evidence::None);
-                record.risky |= *altered;
+                record.risky = *altered || record.risky && record.digest.is_some();
                 record.target = Some((validity(TARGET), uid(*target)));
                 self.troubles.remove(number);
             }

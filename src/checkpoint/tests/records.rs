@@ -231,7 +231,15 @@ async fn adopted_mail_needs_a_place_and_holds_it() {
     assert_eq!(ledger.record(folder, epoch, uid(1)).await.unwrap().unwrap(), theirs);
     assert!(matches!(ledger.intend(folder, epoch, vec![intent(1)]).await, Err(LedgerError::Landed { .. })));
     assert_eq!(ledger.paired(folder, validity(9)).await.unwrap(), [uid(4)]);
-    assert_eq!(ledger.paired(folder, validity(10)).await.unwrap(), []);
+    // What was never sent has other bytes, or not: that is said of the copy, and goes with it.
+    let unsent = Record { source_uid: uid(3), digest: None, risky: true, ..theirs };
+    ledger.adopt(folder, epoch, vec![unsent]).await.unwrap();
+    for altered in [false, true] {
+        let found = Landed::Found { target: (validity(10), uid(4)), altered };
+        ledger.landed(folder, epoch, vec![(uid(3), found)]).await.unwrap();
+        assert_eq!(ledger.record(folder, epoch, uid(3)).await.unwrap().unwrap().risky, altered);
+    }
+    assert_eq!(ledger.paired(folder, validity(10)).await.unwrap(), [uid(4)]);
 }
 
 #[tokio::test]
