@@ -19,3 +19,4 @@ mod servers;
 mod state;
 mod support;
 mod sweep;
+mod together;
