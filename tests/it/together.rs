@@ -26,9 +26,9 @@ async fn one_that_is_refused_takes_nobody_along() {
     let there: Vec<_> = two.target.account("u").messages("INBOX").unwrap();
     let bodies: BTreeSet<&[u8]> = there.iter().map(|message| &message.body[..]).collect();
     assert_eq!((there.len(), bodies.len()), (390, 390), "each once");
-    // Had each gone alone, it would be more than 400.
+    // How many go together depends on what is ready; had each gone alone, there would be no fewer commands than messages.
     let appends = two.target.stats().appends;
-    assert!(appends < MESSAGES as u64 / 2, "{appends} commands");
+    assert!(appends < MESSAGES as u64, "{appends} commands");
     assert_eq!(two.haul.run().await.copied(), 0);
 }
 
