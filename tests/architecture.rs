@@ -446,9 +446,12 @@ fn a_session_can_do_to_both_ends_what_changes_nothing_and_the_rest_has_its_proof
     const BOTH: &[&str] = &[
         "append_limit",
         "capabilities",
+        "changes",
+        "entries",
         "examine",
         "family",
         "fetch_bodies",
+        "flags",
         "folders",
         "headers",
         "is_usable",
@@ -459,6 +462,7 @@ fn a_session_can_do_to_both_ends_what_changes_nothing_and_the_rest_has_its_proof
         "noop",
         "open",
         "recipients",
+        "states",
         "status",
         "subjects",
     ];

@@ -4,7 +4,7 @@ use super::Ledger;
 use super::codec;
 use super::error::{Fault, LedgerError};
 use crate::failure::Failure;
-use crate::mail::{Digest, FolderPath, FolderState, ModSeq, Side, Uid, UidValidity, WireName};
+use crate::mail::{Digest, Evidence, Fate, FolderPath, FolderState, ModSeq, Side, Uid, UidValidity, WireName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -193,6 +193,49 @@ impl Watermark {
     }
 }
 
+/// Records of messages that had left the source when a pass ended clean: they stay, and count no more.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Ascending.
+    pub uids: Vec<Uid>,
+    /// How many, by fate and evidence.
+    pub counts: Vec<(Fate, Evidence, u64)>,
+}
+
+impl Left {
+    /// Adds a record, after all with lower UIDs. One that is told to be gone is counted nowhere anyway.
+    pub fn add(&mut self, uid: Uid, fate: Fate, evidence: Evidence) {
+        self.uids.push(uid);
+        if fate == Fate::Gone {
+            return;
+        }
+        match self.counts.iter_mut().find(|(of, by, _)| (*of, *by) == (fate, evidence)) {
+            Some((.., count)) => *count += 1,
+            None => self.counts.push((fate, evidence, 1)),
+        }
+    }
+
+    fn pack(&self) -> rusqlite::Result<Option<String>> {
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for uid in self.uids.iter().map(|uid| uid.value()) {
+            match ranges.last_mut() {
+                Some((_, last)) if *last + 1 == uid => *last = uid,
+                _ => ranges.push((uid, uid)),
+            }
+        }
+        let text = codec::of_json(&(ranges, &self.counts))?;
+        Ok((!self.uids.is_empty()).then_some(text))
+    }
+
+    fn unpack(text: &str, column: usize) -> rusqlite::Result<Self> {
+        let (ranges, counts): (Vec<(u32, u32)>, _) = codec::json(text, column)?;
+        Ok(Self {
+            uids: ranges.into_iter().flat_map(|(first, last)| first..=last).filter_map(Uid::new).collect(),
+            counts,
+        })
+    }
+}
+
 /// A folder as the ledger knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FolderRow {
@@ -334,15 +377,15 @@ impl Ledger {
 
     /// Remembers what both sides were, or forgets it.
     pub async fn set_watermark(&self, folder: FolderId, watermark: Option<Watermark>) -> Result<(), LedgerError> {
+        self.write(move |connection| set_watermark(connection, folder, watermark.as_ref())).await.map(drop)
+    }
+
+    /// Remembers what both sides were, and which records stand for nothing at the source.
+    pub async fn remember(&self, folder: FolderId, watermark: Watermark, left: Left) -> Result<(), LedgerError> {
         self.write(move |connection| {
-            let text = watermark.as_ref().map(Watermark::pack).transpose()?;
-            let validity = watermark.and_then(|watermark| watermark.source.uid_validity);
-            // A folder that became empty under a new UIDVALIDITY has no record to say so.
-            let changed = connection.execute(
-                "UPDATE folders SET watermark = ?2, validity = COALESCE(?3, validity) WHERE id = ?1",
-                params![folder.0, text, validity.map(UidValidity::value)],
-            )?;
-            known(changed, || format!("folder {}", folder.0))
+            set_watermark(connection, folder, Some(&watermark))?;
+            let sql = "UPDATE folders SET left_behind = ?2 WHERE id = ?1";
+            Ok(connection.execute(sql, params![folder.0, left.pack()?]).map(|_| 0)?)
         })
         .await
         .map(drop)
@@ -385,9 +428,30 @@ fn folded(name: &WireName) -> Vec<u8> {
 const FOLDER: &str = "SELECT id, watermark FROM folders";
 
 fn folder_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<FolderRow> {
-    let text: Option<String> = row.get(1)?;
-    let remembered = text.map(|text| Watermark::unpack(&text, 1)).transpose()?;
-    Ok(FolderRow { id: FolderId(row.get(0)?), remembered })
+    Ok(FolderRow { id: FolderId(row.get(0)?), remembered: watermark(row, 1)? })
+}
+
+/// Reads a watermark from a column.
+pub(super) fn watermark(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Watermark>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| Watermark::unpack(&text, column)).transpose()
+}
+
+fn set_watermark(connection: &Connection, folder: FolderId, watermark: Option<&Watermark>) -> Result<i64, Fault> {
+    let text = watermark.map(Watermark::pack).transpose()?;
+    let validity = watermark.and_then(|watermark| watermark.source.uid_validity);
+    // A folder that became empty under a new UIDVALIDITY has no record to say so.
+    let changed = connection.execute(
+        "UPDATE folders SET watermark = ?2, validity = COALESCE(?3, validity), left_behind = NULL WHERE id = ?1",
+        params![folder.0, text, validity.map(UidValidity::value)],
+    )?;
+    known(changed, || format!("folder {}", folder.0))
+}
+
+/// Reads what is left behind from a column.
+pub(super) fn left(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Left> {
+    let text: Option<String> = row.get(column)?;
+    Ok(text.map(|text| Left::unpack(&text, column)).transpose()?.unwrap_or_default())
 }
 
 /// Finds a folder that needs no change.

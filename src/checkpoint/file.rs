@@ -2,11 +2,12 @@
 
 use super::error::{self, Fault, LedgerError};
 use super::lock::{Entry, Presence};
+use super::seal::Seal;
 use super::{schema, sums};
 use rusqlite::{Connection, OpenFlags};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long another process's commit is waited for. Commits take milliseconds; this covers a slow disk.
 const BUSY_MAX: Duration = Duration::from_secs(30);
@@ -14,6 +15,14 @@ const BUSY_MAX: Duration = Duration::from_secs(30);
 const LOG_BYTES_KEPT: i64 = 16 << 20;
 /// How every SQLite file begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// The connection that writes, and what stands behind it.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) presence: Presence,
+    /// When the file was last read whole; None: others had it open.
+    pub(super) looked: Option<SystemTime>,
+}
 
 /// The places of one ledger.
 #[derive(Debug, Clone)]
@@ -75,23 +84,42 @@ impl Place {
         }
     }
 
+    /// Says whether the file is the one that was found sound.
+    pub(super) fn seal(&self) -> Seal {
+        Seal::new(self.file.clone(), self.locks().join("sound"))
+    }
+
     /// Opens for writing; makes the file where it is missing, brings an old one to the newest format.
-    pub(super) fn connect_writer(&self) -> Result<(Connection, Presence), LedgerError> {
+    pub(super) fn connect_writer(&self) -> Result<Opened, LedgerError> {
         let entry = Entry::wait(&self.locks()).map_err(|error| self.failed(error))?;
-        if self.is_there()? {
+        let is_there = self.is_there()?;
+        if is_there {
             self.check_begin()?;
         } else {
             self.create()?;
         }
-        if entry.is_alone {
-            self.verify()?;
-        }
+        let looked = match entry.is_alone {
+            true => Some(self.verify()?),
+            // Others have it open: what was known before they began still counts.
+            false => None,
+        };
         self.tighten().map_err(|error| self.failed(error))?;
         let mut connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         self.check_format(&connection)?;
         self.set_up(&mut connection).map_err(|fault| self.fault(fault))?;
         self.tighten().map_err(|error| self.failed(error))?;
-        Ok((connection, entry.stay().map_err(|error| self.failed(error))?))
+        let presence = entry.stay().map_err(|error| self.failed(error))?;
+        Ok(Opened { connection, presence, looked })
+    }
+
+    /// Ends what [`Self::connect_writer`] began, after its connection has ended: where nobody else has the file open and no
+    /// log is left beside it, it is sealed as it is.
+    pub(super) fn leave(&self, presence: Presence, looked: Option<SystemTime>) {
+        drop(presence);
+        let (Some(looked), Some(entry)) = (looked, Entry::at_once(&self.locks())) else { return };
+        if entry.is_alone && !self.has_log() {
+            self.seal().put(looked);
+        }
     }
 
     /// Opens a further connection beside the writer's.
@@ -122,14 +150,20 @@ impl Place {
         Ok(connection)
     }
 
-    /// Reads the whole file and refuses it where a byte is not what was written. Through a connection that only reads: one
-    /// that writes would fold the log into a damaged file when it ends.
-    fn verify(&self) -> Result<(), LedgerError> {
+    /// Reads the whole file and refuses it where a byte is not what was written; of one that is as it was when it was found
+    /// sound, the small tables alone. Through a connection that only reads: one that writes would fold the log into a damaged
+    /// file when it ends. Gives when it was last read whole.
+    fn verify(&self) -> Result<SystemTime, LedgerError> {
+        let known = self.seal().holds().filter(|_| !self.has_log());
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         self.check_format(&connection)?;
-        match sums::complaint(&connection).map_err(|fault| self.fault(fault))? {
+        let complaint = match known {
+            Some(_) => sums::complaint_of_small(&connection),
+            None => sums::complaint(&connection),
+        };
+        match complaint.map_err(|fault| self.fault(fault))? {
             Some(why) => Err(LedgerError::Damaged { path: self.file.clone(), why }),
-            None => Ok(()),
+            None => Ok(known.unwrap_or_else(SystemTime::now)),
         }
     }
 

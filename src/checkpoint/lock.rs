@@ -94,6 +94,17 @@ impl Entry {
     pub(super) fn wait(locks: &Path) -> io::Result<Self> {
         let turn = lock_file(&locks.join("opening.lock"))?;
         turn.lock()?;
+        Self::with(turn, locks)
+    }
+
+    /// None: somebody is opening the ledger.
+    pub(super) fn at_once(locks: &Path) -> Option<Self> {
+        let turn = lock_file(&locks.join("opening.lock")).ok()?;
+        turn.try_lock().ok()?;
+        Self::with(turn, locks).ok()
+    }
+
+    fn with(turn: File, locks: &Path) -> io::Result<Self> {
         let presence = lock_file(&locks.join("ledger.lock"))?;
         let is_alone = match presence.try_lock() {
             Ok(()) => true,

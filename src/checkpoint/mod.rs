@@ -10,7 +10,8 @@
 //! - After an error of the file nothing more is written: every later call fails with the same error.
 //! - Directory and files are readable by their owner alone; no secret is ever among what they hold.
 //! - No answer comes from a file in which a byte is not what was written: it is read whole, and compared with sums that
-//!   are kept with every change, before it is believed.
+//!   are kept with every change, before it is believed. A file that is as it was left by who last did so is not read whole
+//!   again on the same day.
 //!
 //! It never decides what is right to do, and it never makes a new file in place of a damaged one.
 
@@ -23,6 +24,7 @@ mod namesakes;
 mod people;
 mod records;
 mod schema;
+mod seal;
 mod sums;
 mod suspects;
 mod upkeep;
@@ -31,7 +33,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use accounts::{AccountId, AccountKey, AccountState, FailureNote, FolderId, FolderRow, JobReference, Watermark};
+pub use accounts::{
+    AccountId, AccountKey, AccountState, FailureNote, FolderId, FolderRow, JobReference, Left, Watermark,
+};
 pub use error::LedgerError;
 pub use lock::AccountLock;
 pub use namesakes::same_user;
@@ -42,7 +46,7 @@ pub use upkeep::{SetAside, StateFacts};
 pub use writer::Steps;
 
 use error::Fault;
-use file::Place;
+use file::{Opened, Place};
 use lock::Presence;
 use rusqlite::Connection;
 use std::fmt;
@@ -51,6 +55,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::SystemTime;
 use writer::{Request, Shared, Work, Writer};
 
 /// Connections kept open for reading; more are opened while they are needed.
@@ -78,15 +83,15 @@ struct Handle {
     shared: Arc<Shared>,
     /// None once joined.
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Given up after the writer has ended.
-    _presence: Presence,
+    /// Given up after the writer has ended, with when the file was last read whole. None once that is done.
+    presence: Mutex<Option<(Presence, Option<SystemTime>)>>,
 }
 
 impl Ledger {
     /// Opens the ledger of a state directory and makes both where they are missing.
     ///
     /// Refused: a network file system, a file that is no ledger or damaged, a format newer than this program. Reads the
-    /// whole file to know, unless another process has done so and still has it open.
+    /// whole file to know, unless another process has done so and still has it open, or it is as it was left after that.
     pub fn open(directory: &Path) -> Result<Self, LedgerError> {
         struct NoSteps;
         impl Steps for NoSteps {}
@@ -96,7 +101,7 @@ impl Ledger {
     /// Opens as [`Self::open`] does, with a hook at every commit: for tests that stop there.
     pub fn open_with(directory: &Path, steps: impl Steps + 'static) -> Result<Self, LedgerError> {
         let place = Place::prepare(directory)?;
-        let (connection, presence) = place.connect_writer()?;
+        let Opened { connection, presence, looked } = place.connect_writer()?;
         let (requests, inbox) = mpsc::sync_channel(REQUESTS_MAX);
         let shared = Arc::new(Shared::default());
         let writer = Writer::new(connection, place.clone(), Arc::clone(&shared), Box::new(steps));
@@ -104,7 +109,8 @@ impl Ledger {
             .name("ledger".to_owned())
             .spawn(move || writer.run(&inbox))
             .map_err(|error| place.failed(error))?;
-        let writer = Some(Handle { requests, shared, thread: Mutex::new(Some(thread)), _presence: presence });
+        let presence = Mutex::new(Some((presence, looked)));
+        let writer = Some(Handle { requests, shared, thread: Mutex::new(Some(thread)), presence });
         Ok(Self { inner: Arc::new(Inner { place, writer, readers: Mutex::default() }) })
     }
 
@@ -228,6 +234,11 @@ impl Inner {
             if thread.join().is_err() {
                 tracing::error!("the ledger's writer panicked");
             }
+        }
+        let presence = writer.presence.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((presence, looked)) = presence {
+            // After an error of the file nothing is said for it.
+            self.place.leave(presence, looked.filter(|_| !writer.shared.is_broken()));
         }
     }
 }

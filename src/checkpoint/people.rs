@@ -2,7 +2,9 @@
 //!
 //! Counted are the records of folders where they go now, under the source's UIDVALIDITY last worked under.
 
-use super::accounts::{AccountId, AccountKey, AccountState, FolderId, JobReference, account_key};
+use super::accounts::{
+    AccountId, AccountKey, AccountState, FolderId, JobReference, Left, Watermark, account_key, left, watermark,
+};
 use super::error::{Fault, LedgerError};
 use super::{Ledger, codec, lock};
 use crate::mail::{Digest, Evidence, Fate, FolderPath, Stage, Uid, UidValidity, WireName};
@@ -93,8 +95,10 @@ pub struct FolderSummary {
     pub path: FolderPath,
     /// The source's UIDVALIDITY that was last worked under; None: no message was ever looked at.
     pub validity: Option<UidValidity>,
-    /// The last pass ended clean.
-    pub clean: bool,
+    /// What both sides were when the last pass ended clean; None: it did not, or that was forgotten.
+    pub remembered: Option<Watermark>,
+    /// Records of messages that had left the source by then.
+    pub left: Left,
     /// What became of its messages.
     pub totals: Totals,
 }
@@ -200,14 +204,15 @@ impl Ledger {
 
     /// Gives the folders of an account that are worked on, by path.
     pub async fn folders(&self, account: AccountId) -> Result<Vec<FolderSummary>, LedgerError> {
-        const SQL: &str = "SELECT id, source, target, path, watermark IS NOT NULL, validity FROM folders
+        const SQL: &str = "SELECT id, source, target, path, watermark, validity, left_behind FROM folders
             WHERE account = ?1 AND current = 1 ORDER BY path";
         self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([account.0], folder)?;
             let mut folders = rows.collect::<Result<Vec<_>, _>>()?;
+            let mut totals = totals_of_folders(connection, account)?;
             for folder in &mut folders {
-                folder.totals = totals(connection, "f.id = ?1", folder.id.0)?;
+                folder.totals = totals.remove(&folder.id).unwrap_or_default();
             }
             Ok(folders)
         })
@@ -367,7 +372,7 @@ fn summaries(connection: &Connection, sql: &str, params: impl Params) -> Result<
     let mut select = connection.prepare_cached(sql)?;
     let mut found = select.query_map(params, summary)?.collect::<Result<Vec<_>, _>>()?;
     for account in &mut found {
-        account.totals = totals(connection, "f.account = ?1", account.id.0)?;
+        account.totals = totals_of_account(connection, account.id)?;
     }
     Ok(found)
 }
@@ -392,18 +397,34 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<AccountSummary> {
 }
 
 /// Counts from the index alone. `total` is a float: sums beyond 2^63, which a lying server can cause, are no error.
-fn totals(connection: &Connection, filter: &str, id: i64) -> Result<Totals, Fault> {
-    let sql = format!(
-        "SELECT r.stage, r.evidence, count(*), total(r.size)
-         FROM folders AS f JOIN records AS r ON r.folder = f.id AND r.validity = f.validity
-         WHERE {filter} AND f.current = 1 GROUP BY r.stage, r.evidence"
-    );
+const COUNT: &str = "r.stage, r.evidence, count(*), total(r.size)
+    FROM folders AS f JOIN records AS r ON r.folder = f.id AND r.validity = f.validity
+    WHERE f.account = ?1 AND f.current = 1";
+
+fn count(totals: &mut Totals, row: &Row<'_>, column: usize) -> rusqlite::Result<()> {
+    let count = Count { messages: codec::size(row, column + 2)?, bytes: row.get::<_, f64>(column + 3)? as u64 };
+    totals.count(codec::stage(row, column)?, codec::evidence(row, column + 1)?, count);
+    Ok(())
+}
+
+fn totals_of_account(connection: &Connection, account: AccountId) -> Result<Totals, Fault> {
     let mut totals = Totals::default();
-    let mut select = connection.prepare_cached(&sql)?;
-    let mut rows = select.query([id])?;
+    let mut select = connection.prepare_cached(&format!("SELECT {COUNT} GROUP BY r.stage, r.evidence"))?;
+    let mut rows = select.query([account.0])?;
     while let Some(row) = rows.next()? {
-        let count = Count { messages: codec::size(row, 2)?, bytes: row.get::<_, f64>(3)? as u64 };
-        totals.count(codec::stage(row, 0)?, codec::evidence(row, 1)?, count);
+        count(&mut totals, row, 0)?;
+    }
+    Ok(totals)
+}
+
+/// All folders of an account in one go: asked for each, it would cost each of them once more with every folder.
+fn totals_of_folders(connection: &Connection, account: AccountId) -> Result<BTreeMap<FolderId, Totals>, Fault> {
+    let mut totals: BTreeMap<FolderId, Totals> = BTreeMap::new();
+    let sql = format!("SELECT r.folder, {COUNT} GROUP BY r.folder, r.stage, r.evidence");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query([account.0])?;
+    while let Some(row) = rows.next()? {
+        count(totals.entry(FolderId(row.get(0)?)).or_default(), row, 1)?;
     }
     Ok(totals)
 }
@@ -414,7 +435,8 @@ fn folder(row: &Row<'_>) -> rusqlite::Result<FolderSummary> {
         source: WireName::new(row.get::<_, Vec<u8>>(1)?),
         target: WireName::new(row.get::<_, Vec<u8>>(2)?),
         path: path(row, 3)?,
-        clean: row.get(4)?,
+        remembered: watermark(row, 4)?,
+        left: left(row, 6)?,
         validity: row.get::<_, Option<u32>>(5)?.and_then(UidValidity::new),
         totals: Totals::default(),
     })

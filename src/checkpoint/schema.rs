@@ -20,6 +20,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { needs: "0.1.0", sql: FORMAT_1 },
     Step { needs: "0.2.0", sql: FORMAT_2 },
     Step { needs: "0.2.0", sql: FORMAT_3 },
+    Step { needs: "0.2.0", sql: FORMAT_4 },
 ];
 
 /// Codes of `stage` and `evidence` are in `codec`. Times are milliseconds since 1970.
@@ -150,6 +151,11 @@ CREATE TABLE sums (
 const FORMAT_3: &str = "
 ALTER TABLE surplus ADD COLUMN validity INTEGER NOT NULL DEFAULT 1;
 UPDATE surplus SET validity = COALESCE((SELECT validity FROM folders WHERE id = folder), 1);
+";
+
+/// Which records stand for messages that had left the source when the folder was remembered.
+const FORMAT_4: &str = "
+ALTER TABLE folders ADD COLUMN left_behind TEXT;
 ";
 
 /// Gives the newest format of these steps.

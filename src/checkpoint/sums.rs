@@ -58,14 +58,26 @@ pub(super) fn complaint(connection: &Connection) -> Result<Option<String>, Fault
     if verdict != "ok" {
         return Ok(Some(verdict));
     }
-    if !has_sums(&snapshot)? {
+    compare(&snapshot, |_| true)
+}
+
+/// As [`complaint`], of the tables that have a row for each account or folder, or for what is odd, not for each message:
+/// milliseconds, however large the file is.
+pub(super) fn complaint_of_small(connection: &Connection) -> Result<Option<String>, Fault> {
+    const LARGE: [&str; 3] = ["records", "troubles", "losses"];
+    let snapshot = connection.unchecked_transaction()?;
+    compare(&snapshot, |table| !LARGE.contains(&table))
+}
+
+fn compare(snapshot: &Connection, compared: impl Fn(&str) -> bool) -> Result<Option<String>, Fault> {
+    if !has_sums(snapshot)? {
         return Ok(None);
     }
-    if kept(&snapshot, SCHEMA)? != Some(sum_of_schema(&snapshot)?) {
+    if kept(snapshot, SCHEMA)? != Some(sum_of_schema(snapshot)?) {
         return Ok(Some("its tables are not what they were".to_owned()));
     }
-    for table in tables(&snapshot)? {
-        if !is_sound(&snapshot, &table)? {
+    for table in tables(snapshot)?.into_iter().filter(|table| compared(table)) {
+        if !is_sound(snapshot, &table)? {
             return Ok(Some(format!("what stands in its table {table} is not what was written")));
         }
     }

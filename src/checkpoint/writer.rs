@@ -72,6 +72,11 @@ impl Shared {
         self.broken.get().cloned().unwrap_or(LedgerError::Closed)
     }
 
+    /// Says whether the file has failed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get().is_some()
+    }
+
     pub(super) fn take_refusal(&self) -> Option<LedgerError> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 /// Untagged answers to one control command, all together; SELECT gives a few kB.
 const UNTAGGED_MAX: usize = 4 << 20;
 /// Untagged answers to one of our own commands, all together: LIST with states of 50,000 folders gives 20 MB.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Capabilities kept of a list; servers have fifty.
 const CAPABILITIES_MAX: usize = 1000;
 /// async-imap's commands pass through here; the longest is a sign-in with a token of a few kB.
@@ -112,6 +112,8 @@ pub(super) struct Connection {
     pub(super) poisoned: bool,
     bye: Option<Vec<u8>>,
     tag: u32,
+    /// How many commands have been sent.
+    pub(super) asked: u64,
 }
 
 impl Connection {
@@ -126,6 +128,7 @@ impl Connection {
             poisoned: false,
             bye: None,
             tag: 0,
+            asked: 0,
         };
         (connection, near)
     }
@@ -140,6 +143,7 @@ impl Connection {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(ImapError::Poisoned);
         }
+        self.asked += 1;
         let mut untagged = Vec::new();
         let mut ended = None;
         let called = {
@@ -242,8 +246,16 @@ impl Connection {
         segments
     }
 
+    /// Writes a command, without its tag, as one line; None where the server has to ask for a part of it.
+    pub(super) fn one_line(&self, parts: &[Part<'_>]) -> Option<Vec<u8>> {
+        let mut segments = self.segments("", parts);
+        let line = segments.pop().filter(|_| segments.is_empty())?;
+        Some(line.strip_prefix(b" ").and_then(|line| line.strip_suffix(b"\r\n"))?.to_vec())
+    }
+
     pub(super) fn next_tag(&mut self) -> String {
         self.tag = self.tag.wrapping_add(1);
+        self.asked += 1;
         format!("X{}", self.tag)
     }
 

@@ -1,6 +1,6 @@
 //! Folder names and lists: namespaces, separators, LIST in its old and extended forms.
 
-use super::connection::{Connection, Part, untagged};
+use super::connection::{ANSWER_BYTES_MAX, Capabilities, Connection, Part, untagged};
 use super::error::ImapError;
 use super::session::parse_status;
 use super::token::{Response, Tokens, Value};
@@ -108,83 +108,139 @@ struct Listed {
     attributes: Vec<Vec<u8>>,
 }
 
+/// What answers to LIST, LSUB and their like have told so far.
+#[derive(Default)]
+pub(super) struct Telling {
+    listed: Vec<Listed>,
+    states: BTreeMap<WireName, FolderState>,
+    subscribed: BTreeSet<WireName>,
+    bytes: usize,
+}
+
+impl Telling {
+    /// Takes an answer to LIST.
+    pub(super) fn take(&mut self, response: &Response) {
+        if let Some(one) = parse_list(response) {
+            self.listed.push(one);
+        } else if let Some((name, state)) = parse_state(response) {
+            self.states.insert(fold(&name), state);
+        }
+    }
+
+    /// Takes an answer to LSUB.
+    pub(super) fn take_subscribed(&mut self, response: &Response) {
+        if let Some(one) = parse_list(response).filter(|one| !one.is(b"\\Noselect")) {
+            self.subscribed.insert(fold(&one.name));
+        }
+    }
+
+    /// Counts an answer before it is taken; an error where there are too many.
+    pub(super) fn count(&mut self, response: &Response) -> Result<(), Broken> {
+        self.bytes += response.size();
+        let most = [self.listed.len(), self.subscribed.len(), self.states.len()];
+        if most.iter().any(|count| *count > FOLDERS_MAX) {
+            return Err(Broken::Protocol(format!("more than {FOLDERS_MAX} folders")));
+        }
+        within_bounds(self.bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
+    /// Gives the folders.
+    pub(super) fn folders(self, namespace: &Namespace) -> Vec<Folder> {
+        assemble(self.listed, &self.subscribed, &self.states, namespace)
+    }
+}
+
+/// Refuses answers that are larger, all together, than any mailbox makes them.
+pub(super) fn within_bounds(bytes: usize) -> Result<(), Broken> {
+    match bytes > ANSWER_BYTES_MAX {
+        true => Err(Broken::Protocol(format!("more than {ANSWER_BYTES_MAX} bytes in answer to one command"))),
+        false => Ok(()),
+    }
+}
+
+/// Says whether a server takes the extended LIST (RFC 5258) as it should.
+pub(super) fn is_extended(capabilities: &Capabilities, family: Family) -> bool {
+    capabilities.has("LIST-EXTENDED") && family != Family::ICloud
+}
+
 pub(super) async fn list(
     connection: &mut Connection,
     namespace: &Namespace,
     family: Family,
 ) -> Result<Vec<Folder>, ImapError> {
-    let mut listed: Vec<Listed> = Vec::new();
-    let mut states = BTreeMap::new();
-    let extended = connection.capabilities.has("LIST-EXTENDED") && family != Family::ICloud;
-    let mut with_subscriptions = extended;
-    if extended {
-        let command = extended_command(connection);
-        match ask(connection, &command, &mut listed, &mut states).await {
-            Err(error) if error.is_refusal() => {
-                listed.clear();
-                with_subscriptions = false;
-            }
+    let mut told = Telling::default();
+    let mut with_subscriptions = is_extended(&connection.capabilities, family);
+    if with_subscriptions {
+        let command = extended_command(&connection.capabilities);
+        match ask(connection, &command, &mut told, Telling::take).await {
+            Err(error) if error.is_refusal() => told.listed.clear(),
             other => other?,
         }
     }
-    if listed.is_empty() {
+    if told.is_empty() {
         with_subscriptions = false;
-        ask(connection, "LIST \"\" \"*\"", &mut listed, &mut states).await?;
+        ask(connection, LIST, &mut told, Telling::take).await?;
     }
-    let mut subscribed = BTreeSet::new();
     if !with_subscriptions {
-        let mut found = Vec::new();
-        match ask(connection, "LSUB \"\" \"*\"", &mut found, &mut states).await {
-            Err(error) if !error.is_refusal() => return Err(error),
-            _ => {
-                subscribed = found.into_iter().filter(|one| !one.is(b"\\Noselect")).map(|one| fold(&one.name)).collect()
-            }
+        match ask(connection, LSUB, &mut told, Telling::take_subscribed).await {
+            Err(error) if error.is_refusal() => told.subscribed.clear(),
+            other => other?,
         }
     }
-    Ok(assemble(listed, &subscribed, &states, namespace))
+    Ok(told.folders(namespace))
 }
 
-fn extended_command(connection: &Connection) -> String {
-    let mut options = vec!["SUBSCRIBED"];
-    if connection.capabilities.has("SPECIAL-USE") {
-        options.push("SPECIAL-USE");
+pub(super) const LIST: &str = "LIST \"\" \"*\"";
+pub(super) const LSUB: &str = "LSUB \"\" \"*\"";
+
+pub(super) fn extended_command(capabilities: &Capabilities) -> String {
+    let mut options = vec!["SUBSCRIBED".to_owned()];
+    if capabilities.has("SPECIAL-USE") {
+        options.push("SPECIAL-USE".to_owned());
     }
-    if connection.capabilities.has("LIST-STATUS") {
-        options.push(if connection.capabilities.has("CONDSTORE") {
-            "STATUS (MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)"
-        } else {
-            "STATUS (MESSAGES UIDNEXT UIDVALIDITY)"
-        });
+    if capabilities.has("LIST-STATUS") {
+        options.push(format!("STATUS {}", state_items(capabilities)));
     }
     format!("LIST \"\" \"*\" RETURN ({})", options.join(" "))
+}
+
+/// Gives what is asked of a folder's state, as STATUS takes it.
+pub(super) fn state_items(capabilities: &Capabilities) -> &'static str {
+    match capabilities.has("CONDSTORE") || capabilities.has("QRESYNC") {
+        true => "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)",
+        false => "(MESSAGES UIDNEXT UIDVALIDITY)",
+    }
 }
 
 async fn ask(
     connection: &mut Connection,
     command: &str,
-    listed: &mut Vec<Listed>,
-    states: &mut BTreeMap<WireName, FolderState>,
+    told: &mut Telling,
+    take: fn(&mut Telling, &Response),
 ) -> Result<(), ImapError> {
     let what = "list folders";
-    let command = [Part::Text(command)];
+    let (mut broken, command) = (None, [Part::Text(command)]);
     let asked = connection.command(what, Phase::List, &command, |response| {
-        if let Some(one) = parse_list(response)
-            && listed.len() <= FOLDERS_MAX
-        {
-            listed.push(one);
-        } else if let Some(mut tokens) = untagged(response, b"STATUS")
-            && let (Some(name), Some(values)) = (tokens.value(), tokens.value())
-            && let (Some(name), Some(values)) = (name.name(), values.list())
-            && states.len() <= FOLDERS_MAX
-        {
-            states.insert(fold(&WireName::new(name)), parse_status(values));
+        if broken.is_none() {
+            broken = told.count(response).err();
+        }
+        if broken.is_none() {
+            take(told, response);
         }
     });
     asked.await?;
-    if listed.len() > FOLDERS_MAX {
-        return Err(Broken::Protocol(format!("more than {FOLDERS_MAX} folders")).during(what));
-    }
-    Ok(())
+    broken.map_or(Ok(()), |broken| Err(broken.during(what)))
+}
+
+/// Reads `* STATUS name (…)`.
+pub(super) fn parse_state(response: &Response) -> Option<(WireName, FolderState)> {
+    let mut tokens = untagged(response, b"STATUS")?;
+    let (name, values) = (tokens.value()?, tokens.value()?);
+    Some((WireName::new(name.name()?), parse_status(values.list()?)))
 }
 
 fn parse_list(response: &Response) -> Option<Listed> {
@@ -209,7 +265,7 @@ impl Listed {
 }
 
 /// The inbox has no case; every other name is itself.
-fn fold(name: &WireName) -> WireName {
+pub(super) fn fold(name: &WireName) -> WireName {
     if name.is_inbox() { WireName::new(*b"INBOX") } else { name.clone() }
 }
 

@@ -8,6 +8,7 @@
 
 mod append;
 mod body;
+mod changes;
 mod connection;
 mod error;
 mod fetch;
@@ -17,12 +18,14 @@ mod pipeline;
 pub mod proofs;
 mod session;
 mod signin;
+mod survey;
 mod token;
 mod utf7;
 mod wire;
 
 pub use append::{APART, Answer, Destination, Outgoing, TOGETHER_MAX};
 pub use body::{Body, BodyRoom, Recipients, Traits};
+pub use changes::Changes;
 pub use connection::Capabilities;
 pub use error::{ImapError, Refusal};
 pub use fetch::{Brake, Fetched, RefusedFetch};

@@ -5,43 +5,57 @@ use super::error::ImapError;
 use super::token::Response;
 use super::wire::{Broken, NoBodies};
 use crate::provider::Phase;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// What happened on the wire.
 pub(super) enum Event<'a> {
     Response(&'a Response),
-    /// A command ended.
-    Ended(Completion),
+    /// A command ended: its place among those given, and how.
+    Ended(usize, Completion),
 }
 
-/// Sends `commands`, at most `window` of them unanswered, until all have ended, or `take` has had enough.
-pub(super) async fn run(
+/// How many commands may be under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    pub(super) most: usize,
+    /// More are sent when no more than so many are left: each sending costs a turn where answers are waited for.
+    pub(super) refill: usize,
+}
+
+/// Written at once at the most: less than any server's receive buffer, so that neither side waits for the other to read.
+const BYTES_MAX: usize = 8 * 1024;
+
+/// Sends `commands`, no more of them unanswered than the window allows, until all have ended, or `take` has had enough.
+pub(super) async fn run<C: AsRef<[u8]>>(
     connection: &mut Connection,
-    what: &str,
-    commands: Vec<String>,
-    window: usize,
+    (what, phase): (&str, Phase),
+    commands: Vec<C>,
+    window: Window,
     mut take: impl FnMut(Event<'_>) -> Result<(), Broken>,
 ) -> Result<(), ImapError> {
     if std::mem::replace(&mut connection.poisoned, true) {
         return Err(ImapError::Poisoned);
     }
-    let mut waiting = commands.into_iter();
-    let mut under_way = BTreeSet::new();
+    let mut waiting = commands.iter().enumerate();
+    let mut under_way = BTreeMap::new();
     loop {
-        let mut text = String::new();
-        while under_way.len() < window
-            && let Some(command) = waiting.next()
+        let mut text = Vec::new();
+        let refill = under_way.len() <= window.refill;
+        while refill
+            && under_way.len() < window.most
+            && text.len() < BYTES_MAX
+            && let Some((at, command)) = waiting.next()
         {
-            let tag = connection.next_tag();
-            text.push_str(&format!("{tag} {command}\r\n"));
-            under_way.insert(tag.into_bytes());
+            let tag = connection.next_tag().into_bytes();
+            text.extend_from_slice(&[&tag, &b" "[..], command.as_ref(), b"\r\n"].concat());
+            under_way.insert(tag, at);
         }
         if under_way.is_empty() {
             break;
         }
-        match step(connection, text.as_bytes(), &mut under_way, &mut take).await {
+        match step(connection, &text, &mut under_way, &mut take).await {
             Ok(()) => {}
-            Err(broken) => return Err(connection.broken(what, Phase::Fetch, broken)),
+            Err(broken) => return Err(connection.broken(what, phase, broken)),
         }
     }
     connection.poisoned = false;
@@ -52,7 +66,7 @@ pub(super) async fn run(
 async fn step(
     connection: &mut Connection,
     text: &[u8],
-    under_way: &mut BTreeSet<Vec<u8>>,
+    under_way: &mut BTreeMap<Vec<u8>, usize>,
     take: &mut impl FnMut(Event<'_>) -> Result<(), Broken>,
 ) -> Result<(), Broken> {
     if !text.is_empty() {
@@ -66,13 +80,13 @@ async fn step(
                 take(Event::Response(&response))?;
             }
             Line::Continuation => return Err(Broken::Protocol("it asks for more of a whole command".to_owned())),
-            Line::Tagged(tag, completion) if under_way.remove(&tag) => {
+            Line::Tagged(tag, completion) => {
+                let Some(at) = under_way.remove(&tag) else {
+                    let tag = crate::failure::harmless(&tag);
+                    return Err(Broken::Protocol(format!("an answer to \"{tag}\", which was not asked")));
+                };
                 connection.wire.reader.heard();
-                return take(Event::Ended(completion));
-            }
-            Line::Tagged(tag, _) => {
-                let tag = crate::failure::harmless(&tag);
-                return Err(Broken::Protocol(format!("an answer to \"{tag}\", which was not asked")));
+                return take(Event::Ended(at, completion));
             }
         }
     }

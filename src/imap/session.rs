@@ -3,17 +3,19 @@
 //! Invariant: `Session<Source>` has no method that changes anything on the server; that is so by type.
 
 use super::body::{Recipients, field};
-use super::connection::{Capabilities, Connection, Part, numbered, numeric_code, pairs, untagged};
+use super::connection::{Capabilities, Connection, Part, numbered, numeric_code, pairs};
 use super::error::{ImapError, Refusal};
 use super::folders::Namespace;
+use super::pipeline::{self, Window};
 use super::signin::{self, Opening};
+use super::survey::Ahead;
 use super::token::{Response, Tokens, Value, starts_with};
 use super::wire::Broken;
 use crate::mail::{
-    Digest, Flags, Folder, FolderState, InternalDate, KEY_FIELDS, Listing, ModSeq, Role, Side, Uid, UidValidity,
-    WireName, header_digest,
+    Digest, Flags, FolderState, InternalDate, KEY_FIELDS, Listing, ModSeq, Role, Side, Uid, UidValidity, WireName,
+    header_digest,
 };
-use crate::provider::{Family, Phase, Status, already_exists, family};
+use crate::provider::{Family, Phase, Status, already_exists};
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
@@ -42,8 +44,12 @@ impl End for Target {
 /// A signed-in connection to one end of an account. Owned by one task at a time.
 pub struct Session<E> {
     pub(super) connection: Connection,
-    namespace: Option<Namespace>,
-    family: Family,
+    pub(super) namespace: Option<Namespace>,
+    /// The folders as they were listed at sign-in.
+    pub(super) ahead: Option<Ahead>,
+    pub(super) family: Family,
+    /// The server tells what is gone since a modification sequence (QRESYNC, RFC 7162, 3.2).
+    pub(super) tells_vanished: bool,
     /// How the open folder was opened; None: none is.
     open: Option<Verb>,
     end: PhantomData<fn() -> E>,
@@ -102,7 +108,7 @@ const FLAGS_OF_FOLDER_MAX: usize = 64 << 20;
 /// Of a header with recipients; a list of a thousand addresses fits in.
 const RECIPIENTS_MAX: usize = 64 * 1024;
 /// Commands under way at once while metadata is listed.
-const WINDOW: usize = 4;
+const WINDOW: Window = Window { most: 4, refill: 3 };
 
 impl<E: End> Session<E> {
     /// Connects and signs in.
@@ -110,11 +116,12 @@ impl<E: End> Session<E> {
     /// # Errors
     /// Whatever hinders it: see [`ImapError`].
     pub async fn open(opening: Opening<'_>) -> Result<Self, ImapError> {
+        let lists = opening.lists;
         let (connection, greeting) = signin::open(opening).await?;
-        let mut session = Self { connection, namespace: None, family: Family::Unknown, open: None, end: PhantomData };
-        let id = if session.has("ID") { session.id().await? } else { Vec::new() };
-        let capabilities: Vec<&str> = session.connection.capabilities.iter().collect();
-        session.family = family(&greeting, &capabilities, &id);
+        let (namespace, ahead, family) = (None, None, Family::Unknown);
+        let mut session =
+            Self { connection, namespace, ahead, family, tells_vanished: false, open: None, end: PhantomData };
+        session.introduce(&greeting, lists).await?;
         Ok(session)
     }
 
@@ -138,131 +145,6 @@ impl<E: End> Session<E> {
 
     pub(super) fn has(&self, name: &str) -> bool {
         self.connection.capabilities.has(name)
-    }
-
-    /// Tells the server who we are, and asks the same (RFC 2971).
-    async fn id(&mut self) -> Result<Vec<(String, String)>, ImapError> {
-        let mut found = Vec::new();
-        let command = format!("ID (\"name\" \"mailhaul\" \"version\" \"{}\")", env!("CARGO_PKG_VERSION"));
-        let command = [Part::Text(&command)];
-        let asked = self.connection.command("exchange ID", Phase::Other, &command, |response| {
-            let Some(mut tokens) = untagged(response, b"ID") else { return };
-            if let Some(Value::List(values)) = tokens.value() {
-                let text = |value: &Value<'_>| String::from_utf8_lossy(value.name().unwrap_or_default()).into_owned();
-                found = values.chunks_exact(2).map(|pair| (text(&pair[0]).to_lowercase(), text(&pair[1]))).collect();
-            }
-        });
-        match asked.await {
-            Ok(_) => Ok(found),
-            Err(error) if error.is_refusal() => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Gives the personal namespace (RFC 2342), asked for once.
-    ///
-    /// # Errors
-    /// A broken connection; a refusal counts as an empty prefix.
-    pub async fn namespace(&mut self) -> Result<Namespace, ImapError> {
-        if let Some(known) = &self.namespace {
-            return Ok(known.clone());
-        }
-        let mut found = None;
-        if self.has("NAMESPACE") {
-            let command = [Part::Text("NAMESPACE")];
-            // Names are made of it: what is refused once may be refused by chance.
-            for _ in 0..2 {
-                let asked = self.connection.command("ask for namespaces", Phase::List, &command, |response| {
-                    if let Some(mut tokens) = untagged(response, b"NAMESPACE") {
-                        found = Some(Namespace::parse(&mut tokens));
-                    }
-                });
-                match asked.await {
-                    Err(error) if error.is_refusal() => {}
-                    other => {
-                        other?;
-                        break;
-                    }
-                }
-            }
-        }
-        let mut namespace = found.unwrap_or_default();
-        if namespace.separator.is_none() {
-            namespace.separator = self.root_separator().await?;
-        }
-        Ok(self.namespace.insert(namespace).clone())
-    }
-
-    /// Asks `LIST "" ""`, which gives the separator (RFC 9051, 6.3.9).
-    async fn root_separator(&mut self) -> Result<Option<u8>, ImapError> {
-        let mut separator = None;
-        let command = [Part::Text("LIST \"\" \"\"")];
-        let asked = self.connection.command("ask for the separator", Phase::List, &command, |response| {
-            if let Some(mut tokens) = untagged(response, b"LIST") {
-                tokens.value();
-                separator = tokens.value().and_then(|value| value.text()?.first().copied());
-            }
-        });
-        match asked.await {
-            Err(error) if !error.is_refusal() => Err(error),
-            _ => Ok(separator),
-        }
-    }
-
-    /// Lists all folders with role, subscription and, where LIST-STATUS is offered, state.
-    ///
-    /// # Errors
-    /// A refusal or a broken connection: a list without its tagged OK is no list.
-    pub async fn folders(&mut self) -> Result<Vec<Folder>, ImapError> {
-        let namespace = self.namespace().await?;
-        super::folders::list(&mut self.connection, &namespace, self.family).await
-    }
-
-    /// Asks what a folder is like without opening it (STATUS).
-    ///
-    /// # Errors
-    /// A refusal, or a broken connection.
-    pub async fn status(&mut self, folder: &WireName) -> Result<FolderState, ImapError> {
-        let mut found = None;
-        let modseq = if self.has("CONDSTORE") || self.has("QRESYNC") { " HIGHESTMODSEQ" } else { "" };
-        let items = format!(" (MESSAGES UIDNEXT UIDVALIDITY{modseq})");
-        let command = [Part::Text("STATUS "), Part::Name(folder.as_bytes()), Part::Text(&items)];
-        let what = format!("ask for the state of folder \"{folder}\"");
-        let asked = self.connection.command(&what, Phase::Open, &command, |response| {
-            if let Some(mut tokens) = untagged(response, b"STATUS") {
-                tokens.value();
-                found = tokens.value().as_ref().and_then(Value::list).map(parse_status);
-            }
-        });
-        asked.await?;
-        found.ok_or_else(|| Broken::Protocol("its OK came without a STATUS".to_owned()).during(what))
-    }
-
-    /// Gives the largest message that may be appended to a folder, in bytes, where the server says so: for all folders in
-    /// its capabilities, or for each in its STATUS (RFC 7889, 3 and 4).
-    ///
-    /// # Errors
-    /// A broken connection; a refusal is no limit.
-    pub async fn append_limit(&mut self, folder: &WireName) -> Result<Option<u64>, ImapError> {
-        let known = self.capabilities().append_limit();
-        if known.is_some() || !self.has("APPENDLIMIT") {
-            return Ok(known);
-        }
-        let mut limit = None;
-        let command = [Part::Text("STATUS "), Part::Name(folder.as_bytes()), Part::Text(" (APPENDLIMIT)")];
-        let what = format!("ask for the largest message of folder \"{folder}\"");
-        let asked = self.connection.command(&what, Phase::Open, &command, |response| {
-            if let Some(mut tokens) = untagged(response, b"STATUS") {
-                tokens.value();
-                let values = tokens.value();
-                let pairs = values.as_ref().and_then(Value::list).map(pairs).into_iter().flatten();
-                limit = pairs.filter(|(name, _)| name == b"APPENDLIMIT").find_map(|(_, value)| value.number());
-            }
-        });
-        match asked.await {
-            Err(error) if !error.is_refusal() => Err(error),
-            _ => Ok(limit),
-        }
     }
 
     /// Opens a folder read-only (EXAMINE).
@@ -390,7 +272,7 @@ impl<E: End> Session<E> {
                 let text = format!("it lists message {uid} without the flags it was asked for");
                 Err(Broken::Protocol(text).during(what))
             }
-            None => Ok(gathered.listing.merged(gathered.late)),
+            None => Ok(gathered.finish()),
         }
     }
 
@@ -467,23 +349,29 @@ impl<E: End> Session<E> {
         Ok(found)
     }
 
+    /// Gives how many commands may be under way: one, where the server is known to lose others.
+    pub(super) fn window(&self, window: Window) -> Window {
+        if self.family.quirks().pipelines { window } else { Window { most: 1, refill: 0 } }
+    }
+
     /// Sends commands with a few under way at once; every one must end with OK.
-    async fn pipeline(
+    pub(super) async fn pipeline(
         &mut self,
         what: &str,
         commands: Vec<String>,
         mut take: impl FnMut(&Response) -> Result<(), Broken>,
     ) -> Result<(), ImapError> {
-        let window = if self.family.quirks().pipelines { WINDOW } else { 1 };
+        let window = self.window(WINDOW);
         let mut refused = None;
-        let pipeline = super::pipeline::run(&mut self.connection, what, commands, window, |event| match event {
-            super::pipeline::Event::Response(response) => take(response),
-            super::pipeline::Event::Ended(completion) if completion.status != Status::Ok => {
-                refused.get_or_insert(completion);
-                Ok(())
-            }
-            super::pipeline::Event::Ended(_) => Ok(()),
-        });
+        let pipeline =
+            pipeline::run(&mut self.connection, (what, Phase::Fetch), commands, window, |event| match event {
+                pipeline::Event::Response(response) => take(response),
+                pipeline::Event::Ended(_, completion) if completion.status != Status::Ok => {
+                    refused.get_or_insert(completion);
+                    Ok(())
+                }
+                pipeline::Event::Ended(..) => Ok(()),
+            });
         pipeline.await?;
         match refused {
             None => Ok(()),
@@ -497,7 +385,7 @@ impl<E: End> Session<E> {
 
 /// A listing in the making.
 #[derive(Default)]
-struct Gathering {
+pub(super) struct Gathering {
     listing: Listing,
     /// What came behind a message of a higher UID.
     late: BTreeMap<Uid, (Option<u64>, Option<InternalDate>, Flags)>,
@@ -507,7 +395,12 @@ struct Gathering {
 }
 
 impl Gathering {
-    fn take(&mut self, uid: Uid, seen: Fetch, bytes: usize) -> Result<(), Broken> {
+    /// Gives what was listed, in order.
+    pub(super) fn finish(self) -> Listing {
+        self.listing.merged(self.late)
+    }
+
+    pub(super) fn take(&mut self, uid: Uid, seen: Fetch, bytes: usize) -> Result<(), Broken> {
         let known = self.listing.get(uid).is_some();
         match seen.flags.is_some() {
             true => drop(self.without_flags.remove(&uid)),

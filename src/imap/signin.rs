@@ -2,7 +2,7 @@
 
 use super::connection::{Capabilities, Connection, Line, Part, capability_code, sort_line, untagged};
 use super::error::{ImapError, Refusal};
-use super::token::starts_with;
+use super::token::{Response, starts_with};
 use super::wire::{Broken, Wire};
 use crate::auth::{self, Credential, InitialResponse, Keychain, Secret, SignIn};
 use crate::net::{BoxedIo, Dial, Endpoint, Tls};
@@ -22,11 +22,13 @@ pub struct Opening<'a> {
     pub keychain: &'a Keychain,
     /// Silence after which the connection counts as dead.
     pub timeout: Duration,
+    /// All folders will be asked for: that goes along with what is asked at sign-in.
+    pub lists: bool,
 }
 
 /// Opens a connection and signs in.
 pub(super) async fn open(opening: Opening<'_>) -> Result<(Connection, Vec<u8>), ImapError> {
-    let Opening { dial, endpoint, sign_in, keychain, timeout } = opening;
+    let Opening { dial, endpoint, sign_in, keychain, timeout, .. } = opening;
     let secret = keychain.secret().await?;
     let io = dial.dial(endpoint).await?;
     // A server that accepts and says nothing is found out in the time a connection may take, not in that of a command.
@@ -157,24 +159,26 @@ async fn enter(
 ) -> Result<(), ImapError> {
     let what = format!("sign in as {} at {}:{}", sign_in.user, endpoint.host, endpoint.port);
     let before = connection.capabilities.clone();
-    let (mechanism, first) = match choose(&before, endpoint, sign_in, secret)? {
-        Some(chosen) => chosen,
+    let (session, untagged, words) = match choose(&before, endpoint, sign_in, secret)? {
         None => {
             let call = client.login(&sign_in.user, secret.expose());
-            let (session, ..) = connection.control(&what, Phase::SignIn, call).await?;
-            return finish(connection, session.map_err(|(error, _)| error), &what, &before).await;
+            connection.control(&what, Phase::SignIn, call).await?
+        }
+        Some((mechanism, first)) => {
+            let to_error = if mechanism == "OAUTHBEARER" { b"\x01".to_vec() } else { Vec::new() };
+            if before.has("SASL-IR") {
+                let command = zeroize::Zeroizing::new(format!("{mechanism} {}", first.base64().expose()));
+                let call = client.authenticate(command.as_str(), Sasl { first: None, to_error });
+                connection.control(&what, Phase::SignIn, call).await?
+            } else {
+                let call = client.authenticate(mechanism, Sasl { first: Some(first.bytes().to_vec()), to_error });
+                connection.control(&what, Phase::SignIn, call).await?
+            }
         }
     };
-    let to_error = if mechanism == "OAUTHBEARER" { b"\x01".to_vec() } else { Vec::new() };
-    let session = if before.has("SASL-IR") {
-        let command = zeroize::Zeroizing::new(format!("{mechanism} {}", first.base64().expose()));
-        let call = client.authenticate(command.as_str(), Sasl { first: None, to_error });
-        connection.control(&what, Phase::SignIn, call).await?.0
-    } else {
-        let call = client.authenticate(mechanism, Sasl { first: Some(first.bytes().to_vec()), to_error });
-        connection.control(&what, Phase::SignIn, call).await?.0
-    };
-    finish(connection, session.map_err(|(error, _)| error), &what, &before).await
+    let session = session.map_err(|(error, _)| Broken::Protocol(error.to_string()).during(&what))?;
+    connection.session = Some(session);
+    learn_capabilities(connection, &untagged, &words).await
 }
 
 /// Picks a SASL mechanism and its first message; None: LOGIN.
@@ -201,19 +205,21 @@ fn choose(
     })
 }
 
-/// Keeps the session; capabilities are asked for again, since servers show more after sign-in.
-async fn finish(
+/// Servers show more after sign-in: most say it with their OK (RFC 9051, 7.1), the others are asked.
+async fn learn_capabilities(
     connection: &mut Connection,
-    session: async_imap::error::Result<async_imap::Session<tokio::io::DuplexStream>>,
-    what: &str,
-    before: &Capabilities,
+    responses: &[Response],
+    words: &[u8],
 ) -> Result<(), ImapError> {
-    let session = session.map_err(|error| Broken::Protocol(error.to_string()).during(what))?;
-    connection.session = Some(session);
-    if connection.capabilities == *before {
-        ask_capabilities(connection, Phase::Other).await?;
+    let told = responses.iter().rev().find_map(|response| untagged(response, b"CAPABILITY"));
+    match told {
+        _ if capability_code(words).is_some() => Ok(()),
+        Some(tokens) => {
+            connection.capabilities = Capabilities::parse(tokens.rest());
+            Ok(())
+        }
+        None => ask_capabilities(connection, Phase::Other).await,
     }
-    Ok(())
 }
 
 #[cfg(test)]

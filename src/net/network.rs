@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use rustls::pki_types::ServerName;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
@@ -30,13 +31,17 @@ impl Network {
         Self::default()
     }
 
+    async fn config(&self, endpoint: &Endpoint) -> Result<Arc<rustls::ClientConfig>, NetError> {
+        self.believed.lock().await.config(endpoint).await
+    }
+
     async fn handshake(&self, io: impl Io + 'static, at: Attempt<'_>) -> Result<BoxedIo, NetError> {
         let endpoint = at.endpoint;
         let name = ServerName::try_from(endpoint.host.trim_end_matches('.').to_owned()).map_err(|_| {
             let words = "that is no name a certificate could be for".to_owned();
             NetError::TlsFailed { at: Place::of(endpoint), words }
         })?;
-        let config = self.believed.lock().await.config(endpoint).await?;
+        let config = self.config(endpoint).await?;
         let connecting = tokio_rustls::TlsConnector::from(config).connect(name, io);
         let stream = timeout_at(at.deadline, connecting)
             .await
@@ -59,10 +64,13 @@ impl Dial for Network {
     fn dial<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, Result<BoxedIo, NetError>> {
         Box::pin(async move {
             let at = Attempt::new(endpoint);
-            let socket = at.connect().await?;
             match endpoint.tls {
-                Tls::Implicit => self.handshake(socket, at).await,
-                Tls::StartTls | Tls::None => Ok(Box::new(socket) as BoxedIo),
+                Tls::Implicit => {
+                    // What is read from disk is read while the host is on its way.
+                    let (socket, _) = tokio::join!(at.connect(), self.config(endpoint));
+                    self.handshake(socket?, at).await
+                }
+                Tls::StartTls | Tls::None => Ok(Box::new(at.connect().await?) as BoxedIo),
             }
         })
     }

@@ -13,7 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, 
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What has been read from disk and built so far.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Believed {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match endpoint.trust.pin {
             Some(pin) => Arc::new(Pinned { pin, provider: provider.clone() }),
-            None => Arc::new(Vouched { inner: self.web(endpoint, &provider).await? }),
+            None => Arc::new(self.vouched(endpoint, &provider).await?),
         };
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -49,35 +49,41 @@ impl Believed {
         *self = Self::default();
     }
 
-    async fn web(
-        &mut self,
-        endpoint: &Endpoint,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Arc<WebPkiServerVerifier>, NetError> {
-        let mut roots = self.system_roots(endpoint).await?;
-        if let Some(path) = endpoint.trust.ca_file.clone() {
-            let refused = |words| NetError::CaFile { at: Place::of(endpoint), path: path.clone(), words };
-            let file = path.clone();
-            let added = blocking(endpoint, move || read_authorities(&file)).await?.map_err(refused)?;
-            Arc::make_mut(&mut roots).roots.extend(added.roots);
-        }
-        WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-            .build()
-            .map_err(|_| NetError::RootsMissing { at: Place::of(endpoint) })
+    /// The system's roots are read at once only where nobody else can vouch: that takes as long as a whole sign-in nearby.
+    async fn vouched(&mut self, endpoint: &Endpoint, provider: &Arc<CryptoProvider>) -> Result<Vouched, NetError> {
+        let Some(path) = endpoint.trust.ca_file.clone() else {
+            let roots = self.system_roots(endpoint).await?;
+            let system = verifier(roots, provider).ok_or_else(|| NetError::RootsMissing { at: Place::of(endpoint) })?;
+            return Ok(Vouched { own: None, system: OnceLock::from(Some(system)), provider: provider.clone() });
+        };
+        let refused = |words| NetError::CaFile { at: Place::of(endpoint), path: path.clone(), words };
+        let file = path.clone();
+        let roots = blocking(endpoint, move || read_authorities(&file)).await?.map_err(refused)?;
+        let own =
+            verifier(Arc::new(roots), provider).ok_or_else(|| NetError::RootsMissing { at: Place::of(endpoint) })?;
+        let system = self.roots.clone().map(|roots| verifier(roots, provider));
+        let system = system.map(OnceLock::from).unwrap_or_default();
+        Ok(Vouched { own: Some(own), system, provider: provider.clone() })
     }
 
     async fn system_roots(&mut self, endpoint: &Endpoint) -> Result<Arc<RootCertStore>, NetError> {
         if let Some(roots) = &self.roots {
             return Ok(roots.clone());
         }
-        let roots = blocking(endpoint, || {
-            let mut roots = RootCertStore::empty();
-            // One unreadable file or odd certificate among a hundred is the system's business.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            Arc::new(roots)
-        });
-        Ok(self.roots.insert(roots.await?).clone())
+        Ok(self.roots.insert(blocking(endpoint, read_system_roots).await?).clone())
     }
+}
+
+fn read_system_roots() -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    // One unreadable file or odd certificate among a hundred is the system's business.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+}
+
+/// None: there is no root at all.
+fn verifier(roots: Arc<RootCertStore>, provider: &Arc<CryptoProvider>) -> Option<Arc<WebPkiServerVerifier>> {
+    WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build().ok()
 }
 
 async fn blocking<T: Send + 'static>(
@@ -124,10 +130,37 @@ impl Refusal {
     }
 }
 
-/// Believes what an authority vouches for, and keeps the fingerprint of what it refuses.
+/// Believes what an authority vouches for, one of the job's own or one of the system's, and keeps the fingerprint of what it
+/// refuses.
 #[derive(Debug)]
 struct Vouched {
-    inner: Arc<WebPkiServerVerifier>,
+    /// Of the job; asked first.
+    own: Option<Arc<WebPkiServerVerifier>>,
+    /// Of the system; read when it is needed. None: it has no roots.
+    system: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Vouched {
+    fn verify(
+        &self,
+        check: impl Fn(&WebPkiServerVerifier) -> Result<ServerCertVerified, rustls::Error>,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let stranger = || rustls::Error::from(CertificateError::UnknownIssuer);
+        let of_own = self.own.as_ref().map_or_else(|| Err(stranger()), |own| check(own));
+        let Err(cause) = of_own else { return of_own };
+        let system = self.system.get_or_init(|| verifier(read_system_roots(), &self.provider));
+        match system.as_ref().map(|system| check(system)) {
+            Some(Ok(verified)) => Ok(verified),
+            // Whose authority is known to one of the two is told by that one what is wrong.
+            Some(Err(of_system)) if is_unknown(&cause) => Err(of_system),
+            _ => Err(cause),
+        }
+    }
+}
+
+fn is_unknown(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
 }
 
 impl ServerCertVerifier for Vouched {
@@ -139,8 +172,7 @@ impl ServerCertVerifier for Vouched {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        self.verify(|one| one.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now))
             .map_err(|cause| Refusal::wrap(end_entity, cause))
     }
 
@@ -150,7 +182,7 @@ impl ServerCertVerifier for Vouched {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -159,11 +191,11 @@ impl ServerCertVerifier for Vouched {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -99,6 +99,15 @@ impl FlagChanges {
         self.add.is_empty() && self.remove.is_empty()
     }
 
+    /// Gives the copies of messages whose flags at the source changed, ascending.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Uid> {
+        let mut targets: Vec<Uid> = self.rebase.iter().map(|rebase| rebase.target_uid).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        targets
+    }
+
     /// Notes what one message needs, and its new base; nothing where the source has not changed it.
     pub fn note(&mut self, source_uid: Uid, target_uid: Uid, base: &Flags, source: &Flags, target: &Flags) {
         if source.same(base) {

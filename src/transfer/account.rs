@@ -3,17 +3,15 @@
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
+pub(super) use super::survey::Survey;
 use super::{Context, Mode, audit, names};
-use crate::checkpoint::{
-    AccountId, AccountKey, AccountState, AccountSummary, FailureNote, FolderSummary, JobReference, Ledger, Surplus,
-    Totals, same_user,
-};
+use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Surplus, Totals};
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{BodyRoom, Namespace, Source, Target};
-use crate::mail::{Evidence, Fate, Flags, Folder, FolderPath, Side, WireName};
+use crate::imap::{BodyRoom, Source, Target};
+use crate::mail::{Evidence, Fate, Flags, FolderPath, Side};
 use crate::pace::Patience;
-use crate::plan::{self, FolderMap, FolderPair, Order, TargetShape};
+use crate::plan::{self, FolderPair, Order};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -24,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Account {
     pub(super) name: String,
     pub(super) id: AccountId,
-    key: AccountKey,
+    pub(super) key: AccountKey,
     pub(super) ledger: Ledger,
     pub(super) events: Events,
     /// Of this account: ends with the job's, or when something stops the account.
@@ -61,30 +59,6 @@ pub struct AccountEnd {
     pub evidence: BTreeMap<Evidence, u64>,
     /// Messages on the target that no source message stands behind: second copies, or parts of one.
     pub surplus: u64,
-}
-
-/// What both sides look like, before anything is done.
-pub(super) struct Survey {
-    pub(super) map: FolderMap,
-    pub(super) source_folders: Vec<Folder>,
-    pub(super) target_namespace: Namespace,
-    /// Where a target folder is what it was, both states are known: see [`folder::unchanged`].
-    pub(super) target_folders: Vec<Folder>,
-    /// Where source folders go, by path and by name on the target: grows where a name is refused.
-    pub(super) places: Mutex<Vec<(FolderPath, WireName)>>,
-}
-
-impl Survey {
-    /// Gives where source folders go.
-    pub(super) fn places(&self) -> Vec<(FolderPath, WireName)> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes that a folder goes elsewhere, for those that ask whose place is whose.
-    pub(super) fn moved(&self, pair: &FolderPair) {
-        let place = (pair.target.clone(), self.target_namespace.wire_name(&pair.target));
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
-    }
 }
 
 impl Account {
@@ -148,63 +122,6 @@ impl Account {
     pub(super) fn carried(&self, flags: &Flags) -> Flags {
         plan::carried(flags, self.deleted)
     }
-
-    /// Signs in on both sides and decides where everything goes.
-    pub(super) async fn survey(&self, rules: &plan::FolderRules) -> Result<Survey, Failure> {
-        let mut source = self.source.take().await?;
-        let source_folders = source.session.folders().await.map_err(|error| error.failure(Side::Source))?;
-        self.source.keep(source);
-        let mut target = self.target.take().await?;
-        let on_target = |error: crate::imap::ImapError| error.failure(Side::Target);
-        let target_folders = target.session.folders().await.map_err(on_target)?;
-        let target_namespace = target.session.namespace().await.map_err(on_target)?;
-        let learned = names::learn(&mut target.session, &target_namespace, &source_folders, &target_folders);
-        let (name_rules, told) = learned.await?;
-        self.target.keep(target);
-        let shape = TargetShape {
-            separator: target_namespace.separator,
-            below_inbox: target_namespace.is_below_inbox(),
-            names: name_rules,
-        };
-        let before = self
-            .placed()
-            .await?
-            .into_iter()
-            .filter(|folder| {
-                let there = target_folders.iter().any(|known| known.name == folder.target);
-                // A place that was refused is none.
-                there || folder.totals.of(Fate::Refused).messages == 0 || has_landed(&folder.totals)
-            })
-            .map(|folder| (folder.source, target_namespace.path(&folder.target)))
-            .collect();
-        let mut map = plan::folders(&source_folders, &target_folders, shape, rules, &before);
-        map.warnings.splice(0..0, told);
-        let places = names::places(&map.pairs, &target_namespace);
-        Ok(Survey { map, source_folders, target_namespace, target_folders, places: Mutex::new(places) })
-    }
-}
-
-impl Account {
-    /// Gives the folders that have their place. Where none has, those of the same mailbox under another name of its host: what
-    /// the target calls its roles may come from them.
-    async fn placed(&self) -> Result<Vec<FolderSummary>, Failure> {
-        let mine = self.ledger.folders(self.id).await?;
-        if !mine.is_empty() {
-            return Ok(mine);
-        }
-        let (host, user) = (self.key.target_host(), self.key.target_user());
-        let others = self.ledger.others_into(host, user, self.id).await?;
-        let same = |other: &&AccountSummary| same_user(other.key.source_user(), self.key.source_user());
-        match others.iter().rev().find(same) {
-            Some(other) => Ok(self.ledger.folders(other.id).await?),
-            None => Ok(mine),
-        }
-    }
-}
-
-fn has_landed(totals: &Totals) -> bool {
-    let landed = [Fate::Copied, Fate::Adopted, Fate::Removed, Fate::Missing];
-    totals.intended.messages + landed.iter().map(|fate| totals.of(*fate).messages).sum::<u64>() > 0
 }
 
 /// Gives what the ledger knows an account by.
@@ -274,8 +191,14 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     let prepared = Arc::new(Account::prepare(context, account).await?);
     let (ledger, id) = (&prepared.ledger, prepared.id);
     let lock = ledger.lock(id).await?;
-    ledger.set_account_state(id, AccountState::Running { since: SystemTime::now() }).await?;
-    let mut ran = run_folders(context, &prepared, end).await;
+    // Nothing is changed before both have come to their end.
+    let begun = ledger.set_account_state(id, AccountState::Running { since: SystemTime::now() });
+    let (begun, survey) = tokio::join!(begun, prepared.survey(&context.job.folders));
+    begun?;
+    let mut ran = match survey {
+        Ok(survey) => run_folders(context, &prepared, survey, end).await,
+        Err(failure) => Err(failure),
+    };
     if ran.is_ok() {
         ran = finish(&prepared, end).await;
     }
@@ -283,8 +206,6 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
         // Folders that were left in the middle have told nothing: the ledger knows how far they came.
         (end.fates, end.evidence) = so_far(&prepared).await?;
     }
-    prepared.source.close().await;
-    prepared.target.close().await;
     // The job's own stop is told apart from a stop that a failure of this account caused.
     let state = match &ran {
         Ok(()) if end.ending == Ending::Complete => AccountState::Complete { at: SystemTime::now() },
@@ -297,8 +218,12 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
             Ending::Failed | Ending::Complete | Ending::Exceptions => AccountState::Failed(FailureNote::from(failure)),
         },
     };
-    ledger.set_account_state(id, state).await?;
-    ledger.flush().await?;
+    let ended = async {
+        ledger.set_account_state(id, state).await?;
+        ledger.flush().await
+    };
+    let (ended, ..) = tokio::join!(ended, prepared.source.close(), prepared.target.close());
+    ended?;
     drop(lock);
     ran
 }
@@ -330,12 +255,16 @@ async fn so_far(account: &Account) -> Result<Counts, Failure> {
     Ok((fates, evidence))
 }
 
-async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut AccountEnd) -> Result<(), Failure> {
-    let survey = account.survey(&context.job.folders).await?;
+async fn run_folders(
+    context: &Arc<Context>,
+    account: &Arc<Account>,
+    survey: Survey,
+    end: &mut AccountEnd,
+) -> Result<(), Failure> {
     let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
     account.events.send(Event::FoldersMapped { account: account.name.clone(), folders, warnings }).await;
     // All places are written down before the first folder is made: what the target then calls its roles moves none of them.
-    for pair in &survey.map.pairs {
+    for pair in survey.map.pairs.iter().filter(|pair| survey.known(pair).is_none()) {
         let target_name = names::target_name(pair, &survey.target_namespace);
         account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     }

@@ -35,7 +35,7 @@ pub(super) async fn nothing_to_retry(
         Some(watermark) if watermark.source == state => 0,
         _ => u64::from(state.messages).saturating_sub(fates.values().sum()).max(1),
     };
-    Ok(Some(FolderEnd { fates, evidence, unsettled, unchanged: true }))
+    Ok(Some(FolderEnd { fates, evidence, unsettled, unchanged: true, ..FolderEnd::default() }))
 }
 
 /// Asks the source what messages are called that are listed and of which that is not known. One that breaks the connection

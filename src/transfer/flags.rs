@@ -115,7 +115,8 @@ impl Pass<'_> {
         let mut raced = BTreeSet::new();
         if !changes.is_idle() {
             let (listing, left, others) = self.store_all(task, changes, since, target).await?;
-            (changed.listing, raced) = (Some(listing), others);
+            // A part of it says nothing of the rest.
+            (changed.listing, raced) = ((!self.by_delta).then_some(listing), others);
             changed.raced = left.iter().any(|left| raced.contains(&left.target_uid));
             self.note_left(task, left.iter().filter(|left| !raced.contains(&left.target_uid))).await?;
         }
@@ -145,7 +146,10 @@ impl Pass<'_> {
             if !raced.is_empty() {
                 opened = target.session.select(task.target_name).await.map_err(on_target)?;
             }
-            let listing = list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?;
+            let listing = match self.by_delta {
+                true => target.session.entries(&changes.targets()).await.map_err(on_target)?,
+                false => list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?,
+            };
             let left = left_undone(task, &changes.rebase, &listing).await?;
             raced.retain(|uid| left.iter().any(|left| left.target_uid == *uid));
             if raced.is_empty() || rounds == ROUNDS_MAX {

@@ -9,7 +9,7 @@ use super::otherwise::Refused;
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
 use super::{failed, names, namesake, prove, reconcile, removed, resend, stable};
-use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Watermark};
+use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Left, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{ImapError, Opened, Source, TOGETHER_MAX, Target};
 use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
@@ -62,6 +62,8 @@ pub(super) struct FolderEnd {
     pub(super) unsettled: u64,
     /// Both sides were as remembered: nothing was looked at.
     pub(super) unchanged: bool,
+    /// Records of messages that are not on the source any more: counted in no fate.
+    pub(super) left: Left,
 }
 
 impl FolderEnd {
@@ -149,11 +151,11 @@ pub(super) async fn run(account: &Account, survey: &Survey, pair: &FolderPair) -
 
 /// Runs passes until one ends.
 async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result<Passed, Failure> {
-    let target_name = names::target_name(pair, &survey.target_namespace);
-    let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
-    if let Some(end) = unchanged(account, survey, pair, &row).await? {
+    if let Some(end) = unchanged(account, survey, pair) {
         return Ok(Passed::Done(end));
     }
+    let target_name = names::target_name(pair, &survey.target_namespace);
+    let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     if account.mode.retry
         && let Some(end) = failed::nothing_to_retry(account, pair, &row).await?
     {
@@ -175,6 +177,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             memory: &mut memory,
             advanced: false,
             done: false,
+            by_delta: false,
         };
         let failure = match Box::pin(pass.run()).await {
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
@@ -236,6 +239,17 @@ pub(super) struct Pass<'a> {
     pub(super) advanced: bool,
     /// And that cannot come undone: messages were acknowledged, or came to their end.
     pub(super) done: bool,
+    /// The target was listed by what is known of it.
+    pub(super) by_delta: bool,
+}
+
+/// What opening a folder on both sides came to.
+enum Looked {
+    Both(Box<Both>),
+    /// The target's user removed the folder, and there is nothing to be put into it.
+    Gone,
+    /// Nothing has changed after all.
+    Idle(FolderEnd),
 }
 
 /// Both folders, opened and listed.
@@ -314,7 +328,13 @@ impl Pass<'_> {
             self.account.source.keep(source);
             return Ok(Passed::Done(FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() }));
         }
-        let mut both = match self.open().await {
+        let opened = match self.open().await {
+            Ok(Looked::Idle(end)) => return Ok(Passed::Done(end)),
+            Ok(Looked::Gone) => Ok(None),
+            Ok(Looked::Both(both)) => Ok(Some(*both)),
+            Err(failure) => Err(failure),
+        };
+        let mut both = match opened {
             Err(failure) if failure.kind == Kind::FolderRefused && failure.side == Some(Side::Target) => {
                 return self.refused(failure).await;
             }
@@ -351,7 +371,10 @@ impl Pass<'_> {
         let floor = both.floor();
         let (source_lasts, lasts) = (both.source_lasts, both.source_lasts && both.target_lasts);
         let Both { source, mut target, source_validity, source_listing, target_opened, target_lasts, .. } = both;
-        let append_limit = target.session.append_limit(self.target_name).await.map_err(on_target)?;
+        let append_limit = match uids.is_empty() {
+            true => None,
+            false => target.session.append_limit(self.target_name).await.map_err(on_target)?,
+        };
         let task = Task {
             account: self.account,
             folder: self.row.id,
@@ -426,10 +449,24 @@ impl Pass<'_> {
         Ok(Passed::Done(end))
     }
 
-    /// Opens and lists the source, then the target, which is made where it is missing. None: its user removed it, and there
-    /// is nothing to be put into it.
-    async fn open(&mut self) -> Result<Option<Both>, Failure> {
-        let (source, source_opened, source_validity, source_listing) = self.open_source().await?;
+    /// Opens and lists the source, then the target, which is made where it is missing.
+    async fn open(&mut self) -> Result<Looked, Failure> {
+        // Once: what breaks is looked at whole.
+        let delta = if self.memory.opened { None } else { self.open_source_by_delta().await? };
+        let (source, source_opened, source_validity, source_listing, delta) = match delta {
+            Some((source, opened, delta)) => {
+                if let Some(end) = self.idle(&opened, &delta).await? {
+                    self.account.source.keep(source);
+                    return Ok(Looked::Idle(end));
+                }
+                let validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
+                (source, opened, validity, delta.listing.clone(), Some(delta))
+            }
+            None => {
+                let (source, opened, validity, listing) = self.open_source().await?;
+                (source, opened, validity, listing, None)
+            }
+        };
         let mut target = self.account.target.take().await?;
         let opened = match self.open_target(&mut target, source_validity, &source_listing).await {
             Err(failure) if failure.kind == Kind::FolderRefused && target.session.is_usable() => {
@@ -443,18 +480,20 @@ impl Pass<'_> {
         let Some(mut target_opened) = opened else {
             self.account.source.keep(source);
             self.account.target.keep(target);
-            return Ok(None);
+            return Ok(Looked::Gone);
         };
         let target_lasts = lasts(&target_opened);
+        let by_delta = match delta {
+            Some(delta) => self.target_delta(&mut target, &target_opened, &delta).await?,
+            None => None,
+        };
+        self.by_delta = by_delta.is_some();
         target_opened.state.uid_validity.get_or_insert(UNNUMBERED);
-        let target_listing = list(&mut target.session, Uid::FIRST, target_opened.state).await.map_err(on_target)?;
-        if target_listing.len() < target_opened.state.messages as usize {
-            // What it leaves out would count as removed, or be copied twice.
-            let (listed, said) = (target_listing.len(), target_opened.state.messages);
-            let text = format!("list folder \"{}\": it says {said} messages and lists {listed}", self.pair.target);
-            return Err(Failure::new(Side::Target, Kind::Protocol, text));
-        }
-        Ok(Some(Both {
+        let target_listing = match by_delta {
+            Some(listing) => listing,
+            None => self.list_target(&mut target, &target_opened).await?,
+        };
+        Ok(Looked::Both(Box::new(Both {
             source,
             target,
             source_state: source_opened.state,
@@ -465,7 +504,18 @@ impl Pass<'_> {
             target_lasts,
             source_listing,
             target_listing,
-        }))
+        })))
+    }
+
+    async fn list_target(&self, target: &mut Lease<Target>, opened: &Opened) -> Result<Listing, Failure> {
+        let listing = list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?;
+        if listing.len() < opened.state.messages as usize {
+            // What it leaves out would count as removed, or be copied twice.
+            let (listed, said) = (listing.len(), opened.state.messages);
+            let text = format!("list folder \"{}\": it says {said} messages and lists {listed}", self.pair.target);
+            return Err(Failure::new(Side::Target, Kind::Protocol, text));
+        }
+        Ok(listing)
     }
 
     pub(super) async fn open_source(&self) -> Result<(Lease<Source>, Opened, UidValidity, Listing), Failure> {
@@ -708,7 +758,12 @@ impl Pass<'_> {
             && end.unsettled == 0
             && end.evidence.get(&Evidence::None).is_none_or(|count| *count == 0);
         // EXAMINE told the source's state; STATUS may know a modification sequence that EXAMINE does not.
-        let watermark = target.filter(|_| clean).map(|target| Watermark { source, target });
-        Ok(self.account.ledger.set_watermark(self.row.id, watermark).await?)
+        match target.filter(|_| clean) {
+            Some(target) => {
+                let watermark = Watermark { source, target };
+                Ok(self.account.ledger.remember(self.row.id, watermark, end.left.clone()).await?)
+            }
+            None => Ok(self.account.ledger.set_watermark(self.row.id, None).await?),
+        }
     }
 }

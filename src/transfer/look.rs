@@ -34,6 +34,7 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
         memory: &mut memory,
         advanced: false,
         done: false,
+        by_delta: false,
     };
     let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
     if pair.existing.is_none()

@@ -10,6 +10,7 @@ mod batch;
 mod bytes;
 mod check;
 mod copy;
+mod delta;
 mod event;
 mod export;
 mod failed;
@@ -25,6 +26,7 @@ mod reconcile;
 mod removed;
 mod resend;
 mod stable;
+mod survey;
 mod unchanged;
 mod verify;
 

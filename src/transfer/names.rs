@@ -48,14 +48,18 @@ pub(super) async fn learn(
 ) -> Result<(NameRules, Vec<String>), Failure> {
     let mut rules = session.family().name_rules();
     let mut told = Vec::new();
-    for difference in [Difference::Case, Difference::Form] {
-        let all: Vec<&FolderPath> = source.iter().chain(target).map(|folder| &folder.path).collect();
-        if !has_siblings(&all, |path| folded(path, true, true)) {
-            continue;
-        }
+    let all: Vec<&FolderPath> = source.iter().chain(target).map(|folder| &folder.path).collect();
+    if !has_siblings(&all, |path| folded(path, true, true)) {
+        return Ok((rules, told));
+    }
+    let mut questions =
+        [Difference::Case, Difference::Form].map(|difference| Question::new(difference, namespace, target));
+    ask(session, &mut questions).await?;
+    for question in questions {
+        let difference = question.difference;
         let known = if difference == Difference::Case { rules.case } else { rules.form };
         // What it does counts for more than what its family is known for.
-        let found = match ask(session, namespace, target, difference).await? {
+        let found = match question.answer {
             Fold::Unknown => known,
             found => found,
         };
@@ -91,35 +95,49 @@ fn has_siblings(paths: &[&FolderPath], folded: impl Fn(&FolderPath) -> FolderPat
     paths.iter().any(|path| *seen.entry(folded(path)).or_insert(path) != *path)
 }
 
-/// Asks for a folder that is there by a name that is not.
-async fn ask(
-    session: &mut Session<Target>,
-    namespace: &Namespace,
-    target: &[Folder],
+/// Whether the target takes names for one that differ so.
+struct Question {
     difference: Difference,
-) -> Result<Fold, Failure> {
-    /// A folder may be closed to us; one that answers is enough.
-    const ASKED_MAX: usize = 3;
-    let paths: Vec<&FolderPath> = target.iter().map(|folder| &folder.path).collect();
-    if has_siblings(&paths, |path| difference.folded(path)) {
-        return Ok(Fold::Never);
+    answer: Fold,
+    /// Folders that are there, each with a name that is not: asked for by both.
+    names: Vec<(WireName, WireName)>,
+}
+
+impl Question {
+    fn new(difference: Difference, namespace: &Namespace, target: &[Folder]) -> Self {
+        /// A folder may be closed to us; one that answers is enough.
+        const ASKED_MAX: usize = 3;
+        let paths: Vec<&FolderPath> = target.iter().map(|folder| &folder.path).collect();
+        if has_siblings(&paths, |path| difference.folded(path)) {
+            return Self { difference, answer: Fold::Never, names: Vec::new() };
+        }
+        let own = target.iter().filter(|folder| {
+            folder.selectable && !folder.path.is_inbox() && namespace.wire_name(&folder.path) == folder.name
+        });
+        let other =
+            |folder: &Folder| Some((folder.name.clone(), namespace.wire_name(&difference.other(&folder.path)?)));
+        Self { difference, answer: Fold::Unknown, names: own.filter_map(other).take(ASKED_MAX).collect() }
     }
-    let own = target.iter().filter(|folder| {
-        folder.selectable && !folder.path.is_inbox() && namespace.wire_name(&folder.path) == folder.name
-    });
-    let asked = own.filter_map(|folder| Some((folder, difference.other(&folder.path)?))).take(ASKED_MAX);
-    for (folder, other) in asked {
-        let known = session.status(&folder.name).await;
-        let found = session.status(&namespace.wire_name(&other)).await;
-        match (known, found) {
-            (Ok(known), Ok(found)) if known.uid_validity == found.uid_validity => return Ok(Fold::Always),
-            (Ok(_), Ok(_)) => return Ok(Fold::Never),
-            (Ok(_), Err(error)) if error.is_refusal() => return Ok(Fold::Never),
-            (Err(error), _) | (_, Err(error)) if !error.is_refusal() => return Err(on_target(error)),
-            _ => {}
+}
+
+/// Asks for folders that are there by names that are not, all in one go.
+async fn ask(session: &mut Session<Target>, questions: &mut [Question]) -> Result<(), Failure> {
+    let names: Vec<&WireName> =
+        questions.iter().flat_map(|question| &question.names).flat_map(|(own, other)| [own, other]).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut states = session.states(&names).await.map_err(on_target)?.into_iter();
+    for question in questions {
+        for _ in 0..question.names.len() {
+            let (Some(Ok(known)), Some(found)) = (states.next(), states.next()) else { continue };
+            if question.answer == Fold::Unknown {
+                let same = found.is_ok_and(|found| known.uid_validity == found.uid_validity);
+                question.answer = if same { Fold::Always } else { Fold::Never };
+            }
         }
     }
-    Ok(Fold::Unknown)
+    Ok(())
 }
 
 /// Says whether a folder that was opened by this name is the one that another source folder goes to: the target took both

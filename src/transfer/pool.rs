@@ -14,7 +14,7 @@ use crate::pace::{Backoff, Gate, Limits, Pacer, Patience, Permit};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,8 @@ pub(super) struct Pool<E> {
     /// One for each open session beside its own: how many there are.
     alive: Arc<()>,
     reached: AtomicBool,
+    /// The first session of all is asked for its folders.
+    listed: AtomicBool,
     pub(super) brake: PoolBrake,
 }
 
@@ -123,6 +125,7 @@ impl<E: End> Pool<E> {
             alive: Arc::default(),
             returned: Notify::new(),
             reached: AtomicBool::new(parts.reached),
+            listed: AtomicBool::new(false),
             brake,
             parts,
         }
@@ -130,6 +133,11 @@ impl<E: End> Pool<E> {
 
     /// Takes a session: an idle one, or a new one. Waits for a place, and for the host as long as patience lasts.
     pub(super) async fn take(&self) -> Result<Lease<E>, Failure> {
+        self.take_telling(watch::Sender::new(false)).await
+    }
+
+    /// As [`Self::take`]; tells while it has a place at the host and opens a session there.
+    pub(super) async fn take_telling(&self, opens: watch::Sender<bool>) -> Result<Lease<E>, Failure> {
         let mut place = self.place().await?;
         let mut trouble = None;
         let mut backoff = Backoff::default();
@@ -143,6 +151,7 @@ impl<E: End> Pool<E> {
                 () = self.returned.notified() => continue,
                 () = self.parts.stop.cancelled() => return Err(self.stopped()),
             };
+            opens.send_replace(true);
             let mut failure = match self.open().await {
                 Ok(session) => {
                     let alive = Arc::clone(&self.alive);
@@ -150,6 +159,7 @@ impl<E: End> Pool<E> {
                 }
                 Err(failure) => failure,
             };
+            opens.send_replace(false);
             drop(permit);
             let refresh = matches!(failure.kind, Kind::SignInRefused | Kind::TokenExpired)
                 && matches!(self.parts.mailbox.sign_in.credential, Credential::Token(_));
@@ -217,12 +227,14 @@ impl<E: End> Pool<E> {
             sign_in: &parts.mailbox.sign_in,
             keychain: &self.keychain,
             timeout: parts.timeout,
+            lists: !self.listed.load(Ordering::Relaxed),
         };
         let session = tokio::select! {
             session = Session::<E>::open(opening) => session,
             () = parts.stop.cancelled() => return Err(self.stopped()),
         };
         let session = session.map_err(|error| self.explain(error.failure(E::SIDE)))?;
+        self.listed.store(true, Ordering::Relaxed);
         let endpoint = &parts.mailbox.endpoint;
         tracing::info!(account = parts.account, side = %E::SIDE, host = endpoint.host, port = endpoint.port, "signed in");
         if !self.reached.swap(true, Ordering::Relaxed) {
@@ -266,8 +278,6 @@ impl<E: End> Pool<E> {
     /// Closes all idle connections, politely.
     pub(super) async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle());
-        for held in idle {
-            held.session.logout().await;
-        }
+        futures_util::future::join_all(idle.into_iter().map(|held| held.session.logout())).await;
     }
 }

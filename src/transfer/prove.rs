@@ -300,8 +300,12 @@ pub(super) async fn count(task: &Task<'_>) -> Result<FolderEnd, Failure> {
     let mut end = FolderEnd::default();
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
-        for record in records.iter().filter(|record| task.listing.get(record.source_uid).is_some()) {
+        for record in &records {
             let Stage::Settled(fate) = record.stage else { continue };
+            if task.listing.get(record.source_uid).is_none() {
+                end.left.add(record.source_uid, fate, record.evidence);
+                continue;
+            }
             *end.fates.entry(fate).or_default() += 1;
             if matches!(fate, Fate::Copied | Fate::Adopted) {
                 *end.evidence.entry(record.evidence).or_default() += 1;

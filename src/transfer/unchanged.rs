@@ -2,69 +2,66 @@
 
 use super::account::{Account, Survey};
 use super::folder::FolderEnd;
-use crate::checkpoint::FolderRow;
-use crate::failure::Failure;
-use crate::mail::{Fate, Folder};
+use crate::checkpoint::{FolderSummary, Watermark};
+use crate::mail::{Evidence, Fate, FolderState};
 use crate::plan::FolderPair;
 use std::collections::BTreeMap;
 
-/// Finds out whether anything can have changed since the last pass that ended clean; if not, gives what is known.
-pub(super) async fn unchanged(
-    account: &Account,
-    survey: &Survey,
-    pair: &FolderPair,
-    row: &FolderRow,
-) -> Result<Option<FolderEnd>, Failure> {
-    let Some(remembered) = row.remembered.filter(|_| !account.mode.retry && !account.mode.restore) else {
-        return Ok(None);
-    };
+/// Finds out whether anything can have changed since the last pass that ended clean; if not, gives what is known. Asks nobody.
+pub(super) fn unchanged(account: &Account, survey: &Survey, pair: &FolderPair) -> Option<FolderEnd> {
+    let (known, remembered) = remembered(account, survey, pair)?;
+    let source = pair.source.state?;
     // Without a modification sequence a change of flags would not be seen.
-    if remembered.source.highest_modseq.is_none() {
-        return Ok(None);
+    source.highest_modseq?;
+    if source != remembered.source || !is_target_same(pair, &remembered) {
+        return None;
     }
-    let known = |folder: &Folder| folder.state;
-    let target = survey.target_folders.iter().find(|folder| folder.path == pair.target);
-    let source_state = match known(&pair.source) {
-        Some(state) => state,
-        None => {
-            let mut lease = account.source.take().await?;
-            let Ok(state) = lease.session.status(&pair.source.name).await else { return Ok(None) };
-            account.source.keep(lease);
-            state
+    end(known, source)
+}
+
+/// Gives what the last pass over a folder left, where it ended clean and nothing more is asked of this one.
+pub(super) fn remembered<'s>(
+    account: &Account,
+    survey: &'s Survey,
+    pair: &FolderPair,
+) -> Option<(&'s FolderSummary, Watermark)> {
+    let known = survey.known(pair)?;
+    let remembered = known.remembered.filter(|_| !account.mode.retry && !account.mode.restore)?;
+    Some((known, remembered))
+}
+
+/// Says whether the target holds the messages that it held.
+pub(super) fn is_target_same(pair: &FolderPair, remembered: &Watermark) -> bool {
+    let Some(folder) = pair.existing.as_ref() else { return false };
+    let subscribed = folder.subscribed || !pair.source.subscribed;
+    subscribed && folder.state.is_some_and(|now| holds_the_same(&remembered.target, &now))
+}
+
+/// Nothing was added, since that moves UIDNEXT; so nothing is gone, since that moves MESSAGES. What was set back to an
+/// earlier state and has got as many since is told by its modification sequence alone.
+pub(super) fn holds_the_same(before: &FolderState, now: &FolderState) -> bool {
+    let plain = |state: &FolderState| Some((state.uid_validity?, state.uid_next?, state.messages));
+    plain(before).is_some() && plain(before) == plain(now) && before.highest_modseq == now.highest_modseq
+}
+
+/// Gives what became of a folder's messages; None where the records are not exactly those of the source's messages.
+pub(super) fn end(known: &FolderSummary, source: FolderState) -> Option<FolderEnd> {
+    let mut fates: BTreeMap<Fate, u64> = known.totals.fates.iter().map(|(of, count)| (*of, count.messages)).collect();
+    fates.remove(&Fate::Gone);
+    let evidence = known.totals.evidence.iter().map(|(of, count)| (*of, count.messages));
+    let mut evidence: BTreeMap<Evidence, u64> = evidence.collect();
+    for (fate, of, left) in &known.left.counts {
+        let here = fates.get_mut(fate)?;
+        *here = here.checked_sub(*left)?;
+        if matches!(fate, Fate::Copied | Fate::Adopted) {
+            let here = evidence.get_mut(of)?;
+            *here = here.checked_sub(*left)?;
         }
-    };
-    let target_state = match target {
-        Some(folder) => match known(folder) {
-            Some(state) => state,
-            None => {
-                let mut lease = account.target.take().await?;
-                let Ok(state) = lease.session.status(&folder.name).await else { return Ok(None) };
-                account.target.keep(lease);
-                state
-            }
-        },
-        None => return Ok(None),
-    };
-    let subscribed = target.is_some_and(|folder| folder.subscribed || !pair.source.subscribed);
-    if source_state != remembered.source || target_state != remembered.target || !subscribed {
-        return Ok(None);
     }
-    let folders = account.ledger.folders(account.id).await?;
-    let Some(summary) = folders.into_iter().find(|folder| folder.id == row.id) else { return Ok(None) };
-    let fates: BTreeMap<Fate, u64> = summary
-        .totals
-        .fates
-        .iter()
-        .map(|(fate, count)| (*fate, count.messages))
-        .filter(|(fate, _)| *fate != Fate::Gone)
-        .collect();
-    let evidence = summary.totals.evidence.iter().map(|(evidence, count)| (*evidence, count.messages)).collect();
+    fates.retain(|_, count| *count > 0);
+    evidence.retain(|_, count| *count > 0);
     // Records of messages that left the source since would be counted too: then the folder is looked at.
     let sum: u64 = fates.values().sum();
-    Ok((sum == u64::from(source_state.messages)).then_some(FolderEnd {
-        fates,
-        evidence,
-        unsettled: 0,
-        unchanged: true,
-    }))
+    let end = FolderEnd { fates, evidence, unchanged: true, ..FolderEnd::default() };
+    (sum == u64::from(source.messages) && known.totals.intended.messages == 0).then_some(end)
 }

@@ -14,6 +14,7 @@ mod migrate;
 mod names;
 mod program;
 mod recovery;
+mod rerun;
 mod seeds;
 mod servers;
 mod state;

@@ -149,6 +149,8 @@ async fn check(what: &str, left: &Left, database: &[u8], log: &[u8]) -> Came {
         let folder = FolderId(1);
         ledger.intend(folder, validity(1), vec![intent(9000)]).await.unwrap();
         ledger.close().await.unwrap();
+        // Read whole, as if it were another file.
+        std::fs::remove_file(directory.path().join("locks/sound")).unwrap();
         let ledger =
             Ledger::open(directory.path()).unwrap_or_else(|error| panic!("{what}: broken by going on: {error}"));
         assert!(ledger.record(folder, validity(1), uid(9000)).await.unwrap().is_some(), "{what}");
@@ -316,6 +318,101 @@ async fn a_copy_of_the_files_while_they_are_written_is_never_believed_wrongly() 
     for (number, (database, log)) in copies.iter().enumerate() {
         check(&format!("copy {number}"), &left, database, log).await;
     }
+}
+
+/// What is done to a file that was closed well, and how it is opened then.
+async fn reopened(damage: impl FnOnce(&Path)) -> Result<Ledger, LedgerError> {
+    let directory = tempfile::tempdir().unwrap().keep();
+    let ledger = Ledger::open(&directory).unwrap();
+    let folders = fill(&ledger, &mut Vec::new()).await;
+    work(&ledger, folders[0], 1, &mut Vec::new()).await;
+    ledger.close().await.unwrap();
+    damage(&directory);
+    let opened = Ledger::open(&directory);
+    std::fs::remove_dir_all(directory).unwrap();
+    opened
+}
+
+/// Flips bytes in every page of the file, in place.
+fn spoil(directory: &Path) {
+    let path = directory.join(DATABASE);
+    let mut bytes = std::fs::read(&path).unwrap();
+    for page in 1..bytes.len() / PAGE {
+        bytes[page * PAGE + PAGE - 100..][..50].fill_with(noise(page));
+    }
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_was_closed_well_and_written_since_is_read_whole() {
+    assert!(reopened(|_| {}).await.is_ok());
+    // At once: the clock of the file system may not even have moved.
+    for _ in 0..20 {
+        assert!(matches!(reopened(spoil).await, Err(LedgerError::Damaged { .. })));
+    }
+    // By a program that puts the time back, as tar and cp -p do.
+    let put_back = |directory: &Path| {
+        let path = directory.join(DATABASE);
+        let modified = path.metadata().unwrap().modified().unwrap();
+        spoil(directory);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    };
+    let waiting = |directory: &Path| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        put_back(directory);
+    };
+    assert!(matches!(reopened(waiting).await, Err(LedgerError::Damaged { .. })));
+    // Another file in its place.
+    let replaced = |directory: &Path| {
+        let other = directory.join("other");
+        std::fs::copy(directory.join(DATABASE), &other).unwrap();
+        let modified = directory.join(DATABASE).metadata().unwrap().modified().unwrap();
+        std::fs::rename(other, directory.join(DATABASE)).unwrap();
+        spoil(directory);
+        let file = std::fs::File::options().write(true).open(directory.join(DATABASE)).unwrap();
+        file.set_modified(modified).unwrap();
+    };
+    assert!(matches!(reopened(replaced).await, Err(LedgerError::Damaged { .. })));
+}
+
+/// Changes a sealed file in a way that the file system does not see, as a disk does that rots: by sealing it again.
+async fn rotten(sql: &str, looked: SystemTime) -> Result<Ledger, LedgerError> {
+    reopened(|directory| {
+        let connection = Connection::open(directory.join(DATABASE)).unwrap();
+        let triggers: Vec<String> = connection
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let definitions: Vec<String> = connection
+            .prepare("SELECT sql FROM sqlite_schema WHERE type = 'trigger'")
+            .unwrap()
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        triggers.iter().for_each(|name| connection.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
+        connection.execute_batch(sql).unwrap();
+        definitions.iter().for_each(|sql| connection.execute_batch(sql).unwrap());
+        connection.close().unwrap();
+        let place = super::super::file::Place::resolve(directory).unwrap();
+        place.seal().put(looked);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_an_unchanged_run_stands_on_is_compared_each_time_and_the_rest_each_day() {
+    let (now, day) = (SystemTime::now(), std::time::Duration::from_secs(24 * 3600));
+    let damaged = |opened: Result<Ledger, LedgerError>| matches!(opened, Err(LedgerError::Damaged { .. }));
+    assert!(damaged(rotten("UPDATE folders SET watermark = '[]'", now).await));
+    assert!(damaged(rotten("UPDATE accounts SET job_name = 'other'", now).await));
+    let records = "UPDATE records SET size = size + 1 WHERE uid = 3";
+    assert!(!damaged(rotten(records, now).await), "the seal was not believed");
+    assert!(damaged(rotten(records, now - day).await));
+    assert!(damaged(rotten(records, now + day).await));
 }
 
 #[tokio::test]

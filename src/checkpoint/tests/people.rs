@@ -104,7 +104,7 @@ async fn a_watermark_is_remembered_and_forgotten() {
         ledger.set_watermark(folder, mark).await.unwrap();
         let row = ledger.folder(account, &name, &name, &FolderPath::inbox()).await.unwrap();
         assert_eq!(row, FolderRow { id: folder, remembered: mark });
-        assert_eq!(ledger.folders(account).await.unwrap()[0].clean, mark.is_some());
+        assert_eq!(ledger.folders(account).await.unwrap()[0].remembered, mark);
     }
 }
 

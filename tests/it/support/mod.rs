@@ -12,6 +12,7 @@ pub(crate) mod courier;
 pub(crate) mod cyrus;
 pub(crate) mod dovecot;
 pub(crate) mod fill;
+pub(crate) mod flights;
 pub(crate) mod haul;
 pub(crate) mod judge;
 pub(crate) mod launch;

@@ -315,6 +315,8 @@ pub struct Features {
     pub multiappend: bool,
     /// CONDSTORE (RFC 7162).
     pub condstore: bool,
+    /// QRESYNC (RFC 7162), of which FETCH with VANISHED; needs `condstore` and `enable`. Off unless asked for.
+    pub qresync: bool,
     /// SPECIAL-USE and CREATE-SPECIAL-USE (RFC 6154).
     pub special_use: bool,
     /// LIST-STATUS (RFC 5819); needs `list_extended`.
@@ -354,6 +356,7 @@ impl Default for Features {
             literals: Literals::Plus,
             multiappend: true,
             condstore: true,
+            qresync: false,
             special_use: true,
             list_status: true,
             list_extended: true,
@@ -381,6 +384,7 @@ impl Features {
             literals: Literals::Synchronising,
             multiappend: false,
             condstore: false,
+            qresync: false,
             special_use: false,
             list_status: false,
             list_extended: false,

@@ -67,8 +67,14 @@ impl Session {
         let set = cursor.set()?;
         cursor.space()?;
         let mut items = self.items(&mut cursor)?;
-        let changed_since = self.changed_since(&mut cursor, &mut items)?;
+        let (changed_since, vanished) = self.changed_since(&mut cursor, &mut items)?;
         cursor.end()?;
+        if let Some(since) = changed_since.filter(|_| vanished) {
+            if !by_uid || !self.qresync {
+                return Err(Syntax("VANISHED is for UID FETCH after ENABLE QRESYNC").into());
+            }
+            self.tell_vanished(account, selected, &set, since);
+        }
         if by_uid && !items.iter().any(|item| matches!(item, Item::Uid)) {
             items.insert(0, Item::Uid);
         }
@@ -107,21 +113,33 @@ impl Session {
         Ok(ok("[EXPUNGEISSUED] Some messages were already expunged."))
     }
 
-    fn changed_since(&mut self, cursor: &mut Cursor<'_>, items: &mut Vec<Item>) -> Result<Option<u64>, Stop> {
-        let mut since = None;
+    /// Tells which UIDs of a set went after a mod-sequence (RFC 7162 section 3.2.6).
+    fn tell_vanished(&mut self, account: &Account, selected: &Selected, set: &crate::parser::Set, since: u64) {
+        let gone = account.read(|folders| selected.folder(folders).map(|folder| folder.gone_since(since)));
+        let ranges: Vec<_> = crate::parser::resolve(set, u32::MAX).into_iter().collect();
+        let asked = |uid: &u32| ranges.iter().any(|range| range.contains(uid));
+        let gone: Vec<String> = gone.unwrap_or_default().iter().filter(|uid| asked(uid)).map(u32::to_string).collect();
+        if !gone.is_empty() {
+            self.wire.put(format!("* VANISHED (EARLIER) {}", gone.join(",")));
+        }
+    }
+
+    fn changed_since(&mut self, cursor: &mut Cursor<'_>, items: &mut Vec<Item>) -> Result<(Option<u64>, bool), Stop> {
+        let (mut since, mut vanished) = (None, false);
         if self.features().condstore && cursor.eat(b' ') {
             cursor.expect(b'(')?;
             if !cursor.eat_word("CHANGEDSINCE ") {
                 return Err(Syntax("Unknown FETCH modifier").into());
             }
             since = Some(cursor.number()?);
+            vanished = self.features().qresync && cursor.eat_word(" VANISHED");
             cursor.expect(b')')?;
             if !items.iter().any(|item| matches!(item, Item::ModSeq)) {
                 items.push(Item::ModSeq);
             }
         }
         self.condstore |= items.iter().any(|item| matches!(item, Item::ModSeq));
-        Ok(since)
+        Ok((since, vanished))
     }
 
     fn items(&self, cursor: &mut Cursor<'_>) -> Result<Vec<Item>, Syntax> {

@@ -153,6 +153,8 @@ pub(crate) struct Session {
     selected: Option<Selected>,
     /// Whether the client has shown that it knows CONDSTORE (RFC 7162 section 3.1).
     condstore: bool,
+    /// Whether it has enabled QRESYNC (RFC 7162 section 3.2).
+    qresync: bool,
     secure: bool,
     start_tls: bool,
     orders: Orders,
@@ -180,6 +182,7 @@ impl Session {
             account: None,
             selected: None,
             condstore: false,
+            qresync: false,
             secure: false,
             start_tls: false,
             orders,
@@ -589,6 +592,7 @@ impl Session {
                 (features.uidplus, "UIDPLUS"),
                 (features.multiappend, "MULTIAPPEND"),
                 (features.condstore, "CONDSTORE"),
+                (features.qresync, "QRESYNC"),
                 (features.esearch, "ESEARCH"),
                 (features.list_extended, "LIST-EXTENDED"),
                 (features.list_extended && features.list_status, "LIST-STATUS"),
@@ -648,9 +652,14 @@ impl Session {
         let mut enabled = String::new();
         while !cursor.is_done() {
             cursor.space()?;
-            if cursor.word()? == "CONDSTORE" && self.features().condstore && !enabled.contains("CONDSTORE") {
+            let word = cursor.word()?;
+            if word == "CONDSTORE" && self.features().condstore && !enabled.contains("CONDSTORE") {
                 self.condstore = true;
                 enabled.push_str(" CONDSTORE");
+            }
+            if word == "QRESYNC" && self.features().qresync && !enabled.contains("QRESYNC") {
+                (self.condstore, self.qresync) = (true, true);
+                enabled.push_str(" QRESYNC");
             }
         }
         self.wire.put(format!("* ENABLED{enabled}"));

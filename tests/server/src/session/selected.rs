@@ -256,9 +256,11 @@ impl Session {
         if expunges && folder.expunges != selected.expunges_seen {
             selected.expunges_seen = folder.expunges;
             for at in (0..selected.view.len()).rev() {
-                if folder.message(selected.view[at].uid).is_none() {
+                let uid = selected.view[at].uid;
+                if folder.message(uid).is_none() {
                     selected.view.remove(at);
-                    lines.push(format!("* {} EXPUNGE", at + 1));
+                    let line = if self.qresync { format!("* VANISHED {uid}") } else { format!("* {} EXPUNGE", at + 1) };
+                    lines.push(line);
                 }
             }
         }

@@ -162,6 +162,8 @@ pub(crate) struct Folder {
     pub(crate) keywords: BTreeSet<String>,
     /// Every change of flags, mod-sequences upwards, so that sessions need not look at all messages.
     changes: Vec<(u64, u32)>,
+    /// Every expunge: the mod-sequence under which a UID went.
+    gone: Vec<(u64, u32)>,
     bytes: u64,
 }
 
@@ -180,6 +182,7 @@ impl Folder {
             expunges: 0,
             keywords: BTreeSet::new(),
             changes: Vec::new(),
+            gone: Vec::new(),
             bytes: 0,
         }
     }
@@ -237,6 +240,11 @@ impl Folder {
         self.changes[from..].iter().map(|&(_, uid)| uid).collect()
     }
 
+    /// UIDs that went after a mod-sequence.
+    pub(crate) fn gone_since(&self, modseq: u64) -> BTreeSet<u32> {
+        self.gone.iter().filter(|(at, _)| *at > modseq).map(|&(_, uid)| uid).collect()
+    }
+
     /// Takes messages out for good and gives them.
     pub(crate) fn expunge(&mut self, uids: &BTreeSet<u32>) -> Vec<Arc<Message>> {
         let (gone, kept) = std::mem::take(&mut self.messages).into_iter().partition(|m| uids.contains(&m.uid));
@@ -244,7 +252,8 @@ impl Folder {
         let gone: Vec<Arc<Message>> = gone;
         if !gone.is_empty() {
             self.expunges += 1;
-            self.next_modseq();
+            let modseq = self.next_modseq();
+            self.gone.extend(gone.iter().map(|message| (modseq, message.uid)));
             self.bytes -= gone.iter().map(|message| message.body.len() as u64).sum::<u64>();
         }
         gone
