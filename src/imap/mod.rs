@@ -15,6 +15,7 @@ mod folders;
 mod pipeline;
 #[cfg(doctest)]
 pub mod proofs;
+mod room;
 mod session;
 mod signin;
 mod token;

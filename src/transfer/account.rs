@@ -126,7 +126,7 @@ impl Account {
             events: context.events.clone(),
             stop,
             began: SystemTime::now(),
-            room: context.shared.room.clone(),
+            room: context.shared.room.part(),
             patience,
             mode: context.mode,
             order: job.order,
