@@ -451,6 +451,7 @@ fn a_session_can_do_to_both_ends_what_changes_nothing_and_the_rest_has_its_proof
         "fetch_bodies",
         "folders",
         "headers",
+        "heed",
         "is_usable",
         "leave",
         "listing",
