@@ -2,7 +2,7 @@
 
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
-use super::pool::{Pool, PoolParts};
+use super::pool::{Pool, PoolParts, delay};
 use super::{Context, Mode, audit, names};
 use crate::checkpoint::{
     AccountId, AccountKey, AccountState, AccountSummary, FailureNote, FolderSummary, JobReference, Ledger, Surplus,
@@ -12,12 +12,14 @@ use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
 use crate::mail::{Evidence, Fate, Flags, Folder, FolderPath, Side, WireName};
-use crate::pace::Patience;
+use crate::pace::{Backoff, Gate, Patience};
 use crate::plan::{self, FolderMap, FolderPair, Order, TargetShape};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What all folder passes of an account share.
@@ -40,6 +42,8 @@ pub(super) struct Account {
     pub(super) sample: f64,
     pub(super) settle: std::time::Duration,
     pub(super) late: std::time::Duration,
+    /// How often it was hoped that a mailbox which is closed opens again.
+    doubts: AtomicU32,
     /// `\Deleted` is carried over.
     pub(super) deleted: bool,
 }
@@ -97,15 +101,17 @@ impl Account {
         let stop = context.stop.child_token();
         let job = &context.job;
         let patience = Patience { outage: job.options.outage, first_contact: job.options.first_contact };
+        let hosts = &context.shared.hosts;
+        let host = |side: Side, mailbox: &config::Mailbox| {
+            format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port)
+        };
         let parts = |side: Side, mailbox: &config::Mailbox, limits, reached| PoolParts {
             account: account.name.clone(),
             mailbox: mailbox.clone(),
             limits,
             dial: Arc::clone(&context.shared.dial),
-            gate: context
-                .shared
-                .hosts
-                .gate(&format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port), job.host_connections),
+            gate: hosts.gate(&host(side, mailbox), job.host_connections),
+            breaker: hosts.breaker(&host(side, mailbox)),
             patience,
             timeout: job.options.timeout,
             events: context.events.clone(),
@@ -133,6 +139,7 @@ impl Account {
             sample: job.options.sample,
             settle: job.options.settle,
             late: job.options.late,
+            doubts: AtomicU32::new(0),
             deleted: job.options.deleted,
         })
     }
@@ -147,6 +154,57 @@ impl Account {
     /// Gives the flags of a source message that are carried over.
     pub(super) fn carried(&self, flags: &Flags) -> Flags {
         plan::carried(flags, self.deleted)
+    }
+
+    /// As [`Self::survey`], however often a server asks to wait or the connection breaks, as long as patience lasts.
+    pub(super) async fn survey_patiently(&self, rules: &plan::FolderRules) -> Result<Survey, Failure> {
+        let (mut trouble, mut backoff) = (None, Backoff::default());
+        loop {
+            let began = Instant::now();
+            let failure = match self.survey(rules).await {
+                Ok(survey) => return Ok(survey),
+                Err(failure) => self.doubt(failure),
+            };
+            // What was waited within the attempt counts.
+            let since = trouble.get_or_insert(began).elapsed();
+            let reached = match failure.side {
+                Some(Side::Target) => self.target.has_been_reached(),
+                _ => self.source.has_been_reached(),
+            };
+            let again = matches!(failure.remedy(), Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect);
+            let delay = delay(&failure, self.patience, since, reached, &mut backoff).filter(|_| again);
+            let Some(delay) = delay.filter(|_| !self.stop.is_cancelled()) else { return Err(failure) };
+            self.wait(delay, &failure).await?;
+        }
+    }
+
+    /// A mailbox that cannot be opened after a sign-in that went well is one that nobody may open, most often; Exchange says the
+    /// same where it is short of something for a minute. So it is asked again, twice in a run.
+    pub(super) fn doubt(&self, failure: Failure) -> Failure {
+        const DOUBTS_MAX: u32 = 2;
+        const DOUBT: Duration = Duration::from_secs(30);
+        if failure.kind != Kind::MailboxClosed || self.patience.outage.is_some_and(|outage| outage < DOUBT * 4) {
+            return failure;
+        }
+        match self.doubts.fetch_add(1, Ordering::Relaxed) {
+            doubts if doubts < DOUBTS_MAX => {
+                Failure { kind: Kind::Unavailable, ..failure }.with_wait(Some(DOUBT * (doubts + 1)), true)
+            }
+            _ => failure,
+        }
+    }
+
+    /// Gives the gates of both hosts.
+    pub(super) fn gates(&self) -> (Gate, Gate) {
+        (self.source.gate(), self.target.gate())
+    }
+
+    /// Waits on the side where it failed.
+    pub(super) async fn wait(&self, delay: Duration, failure: &Failure) -> Result<(), Failure> {
+        match failure.side {
+            Some(Side::Target) => self.target.wait(delay, failure).await,
+            _ => self.source.wait(delay, failure).await,
+        }
     }
 
     /// Signs in on both sides and decides where everything goes.
@@ -274,7 +332,9 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     let prepared = Arc::new(Account::prepare(context, account).await?);
     let (ledger, id) = (&prepared.ledger, prepared.id);
     let lock = ledger.lock(id).await?;
-    ledger.set_account_state(id, AccountState::Running { since: SystemTime::now() }).await?;
+    ledger.set_account_state(id, AccountState::Running { since: prepared.began }).await?;
+    prepared.source.runs(prepared.began);
+    prepared.target.runs(prepared.began);
     let mut ran = run_folders(context, &prepared, end).await;
     if ran.is_ok() {
         ran = finish(&prepared, end).await;
@@ -331,7 +391,7 @@ async fn so_far(account: &Account) -> Result<Counts, Failure> {
 }
 
 async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut AccountEnd) -> Result<(), Failure> {
-    let survey = account.survey(&context.job.folders).await?;
+    let survey = account.survey_patiently(&context.job.folders).await?;
     let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
     account.events.send(Event::FoldersMapped { account: account.name.clone(), folders, warnings }).await;
     // All places are written down before the first folder is made: what the target then calls its roles moves none of them.

@@ -15,6 +15,7 @@ mod export;
 mod failed;
 mod flags;
 mod folder;
+mod haste;
 mod look;
 mod names;
 mod namesake;
