@@ -154,16 +154,20 @@ pub struct Failure {
     pub text: String,
     /// What to do next; empty where nothing can be said.
     pub hint: String,
-    /// The time a server named; only with [`Remedy::Later`] and [`Remedy::FewerConnections`].
+    /// The time a server named, or one that is known for its words; only with [`Remedy::Later`] and
+    /// [`Remedy::FewerConnections`].
     #[serde(skip)]
     pub wait: Option<Duration>,
+    /// The server named that time: it is kept as it is. A known one grows from try to try.
+    #[serde(skip)]
+    pub named: bool,
 }
 
 impl Failure {
     /// Makes a failure without hint or time.
     #[must_use]
     pub fn new(side: impl Into<Option<Side>>, kind: Kind, text: impl Into<String>) -> Self {
-        Self { side: side.into(), kind, text: text.into(), hint: String::new(), wait: None }
+        Self { side: side.into(), kind, text: text.into(), hint: String::new(), wait: None, named: false }
     }
 
     /// Adds what to do next.
@@ -173,10 +177,10 @@ impl Failure {
         self
     }
 
-    /// Adds the time a server named.
+    /// Adds the time a server named, or one that is known for its words.
     #[must_use]
-    pub fn with_wait(mut self, wait: Option<Duration>) -> Self {
-        self.wait = wait;
+    pub fn with_wait(mut self, wait: Option<Duration>, named: bool) -> Self {
+        (self.wait, self.named) = (wait, named);
         self
     }
 

@@ -454,6 +454,7 @@ fn a_session_can_do_to_both_ends_what_changes_nothing_and_the_rest_has_its_proof
         "flags",
         "folders",
         "headers",
+        "heed",
         "is_usable",
         "leave",
         "listing",

@@ -137,6 +137,17 @@ pub enum AccountState {
         /// Since when.
         since: SystemTime,
     },
+    /// A process works on it and waits for one of its hosts, which cannot be reached.
+    Waiting {
+        /// Since when the process works on it.
+        since: SystemTime,
+        /// Which host.
+        side: Side,
+        /// Since when it cannot be reached.
+        outage: SystemTime,
+        /// Why: a fragment after "failed to".
+        why: String,
+    },
     /// Every message is on the target, and that is proven.
     Complete {
         /// Since when.
@@ -295,12 +306,13 @@ impl Ledger {
         }
     }
 
-    /// Remembers where an account stands. A Running one whose lock is free reads as Interrupted.
+    /// Remembers where an account stands. A Running or Waiting one whose lock is free reads as
+    /// Interrupted.
     pub async fn set_account_state(&self, account: AccountId, state: AccountState) -> Result<(), LedgerError> {
         self.write(move |connection| {
             let (started, ended) = match &state {
                 AccountState::New => (None, None),
-                AccountState::Running { since } => (Some(*since), None),
+                AccountState::Running { since } | AccountState::Waiting { since, .. } => (Some(*since), None),
                 AccountState::Complete { at } | AccountState::Exceptions { at } => (None, Some(*at)),
                 _ => (None, Some(SystemTime::now())),
             };

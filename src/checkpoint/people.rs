@@ -356,7 +356,7 @@ impl Ledger {
     /// A process that was killed could not say so.
     fn with_locks(&self, mut found: Vec<AccountSummary>) -> Vec<AccountSummary> {
         for account in &mut found {
-            let running = matches!(account.state, AccountState::Running { .. });
+            let running = matches!(account.state, AccountState::Running { .. } | AccountState::Waiting { .. });
             if running && !lock::is_held(&self.account_lock(account.id)) {
                 account.state = AccountState::Interrupted;
             }

@@ -127,7 +127,7 @@ fn todo(job: &Job, known: &[AccountSummary]) -> Todo {
         begun += usize::from(!matches!(state, None | Some(AccountState::New)));
         match state {
             Some(AccountState::Complete { .. } | AccountState::Exceptions { .. }) => {}
-            Some(AccountState::Running { .. }) => running.push(account.name.clone()),
+            Some(AccountState::Running { .. } | AccountState::Waiting { .. }) => running.push(account.name.clone()),
             Some(AccountState::Interrupted | AccountState::Failed(_) | AccountState::Parked { .. }) => {
                 unfinished += 1;
                 left.push(account.clone());

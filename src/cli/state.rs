@@ -53,6 +53,7 @@ fn word(state: &AccountState) -> &'static str {
     match state {
         AccountState::New => "new",
         AccountState::Running { .. } => "running",
+        AccountState::Waiting { .. } => "waiting",
         AccountState::Complete { .. } => "complete",
         AccountState::Exceptions { .. } => "with exceptions",
         AccountState::Interrupted => "interrupted",

@@ -323,7 +323,7 @@ mod tests {
             .collect();
         assert_eq!(minutes[..6], [5, 10, 20, 40, 60, 60]);
         assert_eq!(minutes[39], 60);
-        let named = Failure::new(Side::Source, Kind::Throttled, "fetch").with_wait(Some(MINUTE * 600));
+        let named = Failure::new(Side::Source, Kind::Throttled, "fetch").with_wait(Some(MINUTE * 600), true);
         let named = after(now, &again, &[end(Ending::Parked, Some(named))], false);
         assert_eq!(named["x"].due, now + MINUTE * 600, "a server's own time counts");
         assert!(after(now, &again, &[end(Ending::Complete, None)], false).is_empty());

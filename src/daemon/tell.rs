@@ -56,6 +56,11 @@ fn tell(job: &str, event: Event) {
         Event::Waiting { account, side, seconds, why } => {
             tracing::info!(job, account, %side, seconds, why = harmless(why.as_bytes()), "waits");
         }
+        Event::Unreachable { account, side, since, why } => {
+            let since = humantime::format_rfc3339_seconds(since).to_string();
+            tracing::warn!(job, account, %side, since, why = harmless(why.as_bytes()), "host is unreachable");
+        }
+        Event::Reachable { account, side } => tracing::info!(job, account, %side, "host answers again"),
         Event::FolderDone { account, folder, fates, unchanged, .. } => {
             let (folder, messages) = (harmless(folder.as_bytes()), sums(&fates));
             if unchanged {

@@ -3,12 +3,14 @@
 //! Invariants: all bodies in memory together stay under one budget; the digest is known before anything is sent; the
 //! bytes are the literal's and nothing else.
 
+use super::room::{Held, Part};
 use super::wire::Broken;
 use crate::mail::{Digest, Likeness, header_digest};
 use sha2::{Digest as _, Sha256};
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +26,9 @@ pub struct BodyRoom {
     budget: u32,
     spool_above: u64,
     spool: PathBuf,
+    sharers: Arc<AtomicUsize>,
+    /// None: it may all be held at once.
+    part: Option<Arc<Part>>,
 }
 
 impl BodyRoom {
@@ -32,15 +37,27 @@ impl BodyRoom {
     #[must_use]
     pub fn new(memory: u64, spool_above: u64, spool: &Path) -> Self {
         let budget = u32::try_from(memory).unwrap_or(u32::MAX).min(Semaphore::MAX_PERMITS as u32);
-        Self { memory: Arc::new(Semaphore::new(budget as usize)), budget, spool_above, spool: spool.to_owned() }
+        let memory = Arc::new(Semaphore::new(budget as usize));
+        Self { memory, budget, spool_above, spool: spool.to_owned(), sharers: Arc::default(), part: None }
+    }
+
+    /// Gives the part of one more who shares the memory: nobody holds so much of it that others find none.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { part: Some(Part::new(&self.sharers, self.budget.into())), ..self.clone() }
     }
 
     pub(super) async fn writer(&self, size: u64) -> Result<BodyWriter, Broken> {
+        let most = self.part.as_ref().map_or(self.budget.into(), |part| part.bytes_max());
         let store = match u32::try_from(size) {
-            Ok(small) if size <= self.spool_above && small <= self.budget => {
+            Ok(small) if size <= self.spool_above && size <= most => {
+                let held = match &self.part {
+                    Some(part) => Some(part.take(size).await),
+                    None => None,
+                };
                 // The semaphore is never closed.
                 let permit = Arc::clone(&self.memory).acquire_many_owned(small).await.map_err(|_| Broken::Eof)?;
-                Store::Memory(Vec::with_capacity(small as usize), permit)
+                Store::Memory(Vec::with_capacity(small as usize), (permit, held))
             }
             _ => Store::Spool(self.spool_file().await.map_err(Broken::Io)?),
         };
@@ -63,7 +80,10 @@ impl BodyRoom {
 }
 
 enum Store {
-    Memory(Vec<u8>, #[allow(dead_code, reason = "held for as long as the bytes are")] OwnedSemaphorePermit),
+    Memory(
+        Vec<u8>,
+        #[allow(dead_code, reason = "held for as long as the bytes are")] (OwnedSemaphorePermit, Option<Held>),
+    ),
     Spool(File),
 }
 

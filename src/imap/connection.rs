@@ -363,8 +363,14 @@ fn challenge(text: &[u8]) -> Vec<u8> {
     [&b"+ "[..], if valid { words } else { b"" }, b"\r\n"].concat()
 }
 
+/// Gives the words with which a server hangs up. hMailServer leaves out the status: "* Too many invalid logon attempts."
+/// (IMAPConnection.cpp).
 fn bye(response: &Response) -> Option<&[u8]> {
-    starts_with(&response.text, b"* BYE").then(|| response.text[5..].trim_ascii())
+    let text = &response.text;
+    match starts_with(text, b"* BYE") {
+        true => Some(text[5..].trim_ascii()),
+        false => starts_with(text, b"* Too many ").then(|| text[2..].trim_ascii()),
+    }
 }
 
 /// Reads `[CAPABILITY …]` at the start of a status line's words.

@@ -113,7 +113,9 @@ impl ImapError {
             Self::Auth(error) => error.failure(side),
             Self::Refused { refusal, .. } => {
                 let verdict = refusal.verdict();
-                Failure::new(side, verdict.kind, self.to_string()).with_hint(verdict.hint).with_wait(verdict.wait)
+                Failure::new(side, verdict.kind, self.to_string())
+                    .with_hint(verdict.hint)
+                    .with_wait(verdict.wait, verdict.named)
             }
             Self::Closed { .. } => Failure::new(side, Kind::Lost, self.to_string()),
             Self::Silent { .. } => Failure::new(side, Kind::Silent, self.to_string()),
@@ -124,10 +126,13 @@ impl ImapError {
         }
     }
 
-    /// Says whether the connection can go on: the server refused one command and nothing else happened.
+    /// Says whether the server refused one command for itself, and nothing else happened: the connection can go on. Whoever
+    /// is told to wait, or to sign in again, has been refused nothing.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { refusal, .. } if refusal.status != Status::Bye)
+        let for_itself = |kind| !matches!(kind, Kind::Throttled | Kind::TokenExpired | Kind::Lost);
+        matches!(self, Self::Refused { refusal, .. }
+            if refusal.status != Status::Bye && for_itself(refusal.verdict().kind))
     }
 
     /// Adds the endpoint's hints to a refused sign-in.

@@ -13,9 +13,13 @@ mod connection;
 mod error;
 mod fetch;
 mod folders;
+mod haste;
 mod pipeline;
 #[cfg(doctest)]
 pub mod proofs;
+mod room;
+#[cfg(test)]
+mod said;
 mod session;
 mod signin;
 mod survey;
@@ -30,6 +34,7 @@ pub use connection::Capabilities;
 pub use error::{ImapError, Refusal};
 pub use fetch::{Brake, Fetched, RefusedFetch};
 pub use folders::Namespace;
+pub use haste::{Haste, Pause};
 pub use session::{End, FLAG_BYTES_MAX, FlagChange, Opened, Permanent, Session, Source, Target};
 pub use signin::Opening;
 

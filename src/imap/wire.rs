@@ -4,6 +4,7 @@
 //! the progress timeout; nothing is read beyond what was asked for but into this buffer.
 
 use super::error::ImapError;
+use super::haste::Heed;
 use super::token::{Literal, MARK, Response, starts_with};
 use crate::net::BoxedIo;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub(super) struct Reader {
     stretch: Stretch,
     /// Counts what is being written meanwhile: a server that takes bytes is not silent.
     pub(super) progress: Arc<Progress>,
+    /// Hears what the server says of our haste.
+    pub(super) heed: Heed,
 }
 
 /// The current stretch of waiting within a response.
@@ -128,6 +131,7 @@ impl Reader {
             heard: Instant::now(),
             stretch: Stretch::default(),
             progress: Arc::default(),
+            heed: Heed::default(),
         }
     }
 
@@ -202,7 +206,10 @@ impl Reader {
         loop {
             self.line(io, &mut response.text).await?;
             let literal = if is_prose(&response.text) { None } else { literal_at_end(&response.text) };
-            let Some((at, size)) = literal else { return Ok(response) };
+            let Some((at, size)) = literal else {
+                self.heed.hear(&response.text);
+                return Ok(response);
+            };
             if response.literals.len() == LITERALS_MAX {
                 return Err(Broken::Protocol(format!("more than {LITERALS_MAX} literals in one response")));
             }
@@ -314,7 +321,9 @@ impl Wire {
         Self { io, reader: Reader::new(timeout), timeout }
     }
 
+    /// Sends a command, or what belongs to one, as soon as the server may be asked.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.reader.heed.ready().await;
         self.reader.heard();
         write(&mut self.io, bytes, self.timeout, &self.reader.progress).await?;
         flush(&mut self.io, self.timeout).await

@@ -1,97 +1,243 @@
 //! Connections to one host, over all accounts, and the wall that a host teaches us.
+//!
+//! A place goes to whoever has fewest, then to whoever asked first: a mailbox of a million messages with four connections
+//! keeps no other account from its first. Who has more than another who waits gives way: what it holds idle is closed, and
+//! what it works with is given up at a safe point ([`Gate::give_way`]).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use super::Breaker;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 /// How long a host has to be quiet before one connection more is tried.
 const QUIET: Duration = Duration::from_secs(10 * 60);
+/// The same where the host has said nothing and hung up, for the first time: it may have been chance. Doubles up to the other.
+const QUIET_MIN: Duration = Duration::from_secs(60);
 
 /// The gates of all hosts. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    gates: Arc<Mutex<HashMap<String, Gate>>>,
+    hosts: Arc<Mutex<HashMap<String, Host>>>,
 }
 
+/// What is known of one, by whatever gate.
+type Host = (Arc<Inner>, Breaker);
+
 impl Hosts {
-    /// Gives the gate of a host, whatever the case of its name. None: no limit. Asked for with two limits, the lower
-    /// counts.
+    /// Gives the gate of a host, whatever the case of its name, for one more who holds connections: an account. None: no
+    /// limit. Asked for with two limits, the lower counts.
     #[must_use]
     pub fn gate(&self, host: &str, max: Option<usize>) -> Gate {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let gate = gates.entry(host.to_lowercase()).or_default();
+        let gate = Gate::of(self.host(host).0);
         gate.bound(max);
-        gate.clone()
+        gate
+    }
+
+    /// Gives what is known of a host's being there, for all accounts.
+    #[must_use]
+    pub fn breaker(&self, host: &str) -> Breaker {
+        self.host(host).1
+    }
+
+    fn host(&self, host: &str) -> Host {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.entry(host.to_lowercase()).or_default().clone()
     }
 }
 
-/// Lets so many connections to one host exist at once. Clones share it.
-#[derive(Debug, Clone, Default)]
+/// Lets so many connections to one host exist at once. Clones share it, and hold together.
+#[derive(Debug, Clone)]
 pub struct Gate {
     inner: Arc<Inner>,
+    holder: Arc<Holder>,
+}
+
+/// One of those who hold connections.
+#[derive(Debug)]
+struct Holder {
+    id: u64,
+    inner: Weak<Inner>,
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            inner.state().idle.remove(&self.id);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     state: Mutex<State>,
-    /// Whose turn it is, first come, first served: only one waits for `freed`.
-    turn: tokio::sync::Mutex<()>,
-    freed: Notify,
+    /// Somebody waits, or the wall is another.
+    changed: Notify,
 }
 
-#[derive(Debug, Default)]
+/// Closes one connection that is not in use, and says whether there was one.
+type CloseIdle = Arc<dyn Fn() -> bool + Send + Sync>;
+
+#[derive(Default)]
 struct State {
-    held: usize,
+    /// By holder; who has none is not in it.
+    held: BTreeMap<u64, usize>,
     /// What may be held at most, ever. None: no limit.
     max: Option<usize>,
-    /// What the host has taught, at least 1, and since when it has been quiet.
-    wall: Option<(usize, Instant)>,
+    wall: Option<Wall>,
+    /// How long after a silent hang-up the next one is taken for the wall.
+    quiet: Option<Duration>,
+    /// In the order in which they came.
+    waiting: Vec<Waiter>,
+    idle: BTreeMap<u64, CloseIdle>,
+    next: u64,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("held", &self.held).field("max", &self.max).finish_non_exhaustive()
+    }
+}
+
+/// What a host has taught: at least 1, since when it has been quiet, and how long it has to be.
+#[derive(Debug, Clone, Copy)]
+struct Wall {
+    limit: usize,
+    since: Instant,
+    quiet: Duration,
+}
+
+struct Waiter {
+    holder: u64,
+    leave: oneshot::Sender<Permit>,
+    /// Somebody gives up a connection for this one.
+    promised: bool,
 }
 
 impl State {
     /// Gives what may be held now; raises the wall by one for every quiet time that has gone by.
     fn limit(&mut self) -> Option<usize> {
-        let Some((wall, since)) = &mut self.wall else { return self.max };
-        while since.elapsed() >= QUIET {
-            *wall += 1;
-            *since += QUIET;
+        let Some(wall) = &mut self.wall else { return self.max };
+        while wall.since.elapsed() >= wall.quiet {
+            wall.limit += 1;
+            wall.since += wall.quiet;
         }
         match self.max {
-            Some(max) if *wall >= max => {
+            Some(max) if wall.limit >= max => {
                 self.wall = None;
                 Some(max)
             }
-            _ => Some(*wall),
+            _ => Some(wall.limit),
         }
     }
 
-    fn take(&mut self) -> bool {
-        let free = self.limit().is_none_or(|limit| self.held < limit);
-        self.held += usize::from(free);
-        free
+    fn total(&self) -> usize {
+        self.held.values().sum()
+    }
+
+    fn of(&self, holder: u64) -> usize {
+        self.held.get(&holder).copied().unwrap_or(0)
+    }
+
+    fn is_free(&mut self) -> bool {
+        let total = self.total();
+        self.limit().is_none_or(|limit| total < limit)
+    }
+
+    /// Those who have given up waiting are not counted.
+    fn is_waited_for(&mut self) -> bool {
+        self.waiting.retain(|waiter| !waiter.leave.is_closed());
+        !self.waiting.is_empty()
+    }
+
+    /// Takes out whoever is next: who has fewest, of those who came first.
+    fn next_waiter(&mut self) -> Option<Waiter> {
+        if !self.is_waited_for() || !self.is_free() {
+            return None;
+        }
+        let order = |at: &usize| (self.of(self.waiting[*at].holder), *at);
+        let at = (0..self.waiting.len()).min_by_key(order)?;
+        Some(self.waiting.remove(at))
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>, state: &mut State, holder: u64) -> Permit {
+        *state.held.entry(holder).or_default() += 1;
+        Permit { inner: Arc::clone(self), holder }
+    }
+
+    /// Gives what is free to those who wait for it.
+    fn serve(self: &Arc<Self>) {
+        loop {
+            let (waiter, permit) = {
+                let mut state = self.state();
+                let Some(waiter) = state.next_waiter() else { return };
+                let permit = self.take(&mut state, waiter.holder);
+                (waiter, permit)
+            };
+            // Nobody there any more: it comes back by being dropped, outside of the lock.
+            drop(waiter.leave.send(permit));
+        }
     }
 }
 
 impl Gate {
+    /// Makes one of its own.
+    #[must_use]
+    pub fn new(max: Option<usize>) -> Self {
+        let gate = Self::of(Arc::default());
+        gate.bound(max);
+        gate
+    }
+
+    fn of(inner: Arc<Inner>) -> Self {
+        let id = {
+            let mut state = inner.state();
+            state.next += 1;
+            state.next
+        };
+        let holder = Arc::new(Holder { id, inner: Arc::downgrade(&inner) });
+        Self { inner, holder }
+    }
+
     /// Waits until a connection may be opened.
     ///
     /// Who waits here while holding what others wait for may wait for ever: every account takes its first connections in
     /// the same order, source then target, and further ones with [`Self::try_acquire`] or without needing them to go on.
     pub async fn acquire(&self) -> Permit {
-        let _turn = self.inner.turn.lock().await;
+        let mut turn = {
+            let mut state = self.state();
+            if !state.is_waited_for() && state.is_free() {
+                return self.inner.take(&mut state, self.holder.id);
+            }
+            let (leave, turn) = oneshot::channel();
+            state.waiting.push(Waiter { holder: self.holder.id, leave, promised: false });
+            turn
+        };
+        self.close_idle();
+        self.inner.changed.notify_waiters();
         loop {
-            let higher = {
-                let mut state = self.state();
-                if state.take() {
-                    return Permit { gate: self.clone() };
+            let changed = self.inner.changed.notified();
+            self.inner.serve();
+            let higher = self.state().wall.map(|wall| wall.since + wall.quiet);
+            let rises = async {
+                match higher {
+                    Some(time) => tokio::time::sleep_until(time).await,
+                    None => std::future::pending().await,
                 }
-                state.wall.map(|(_, since)| since + QUIET)
             };
-            match higher {
-                Some(time) => drop(tokio::time::timeout_at(time, self.inner.freed.notified()).await),
-                None => self.inner.freed.notified().await,
+            tokio::select! {
+                biased;
+                // The sender is dropped only with the permit in it.
+                permit = &mut turn => if let Ok(permit) = permit { return permit },
+                () = changed => {}
+                () = rises => {}
             }
         }
     }
@@ -99,22 +245,91 @@ impl Gate {
     /// Takes a permit only where one is free and nobody waits.
     #[must_use]
     pub fn try_acquire(&self) -> Option<Permit> {
-        let _turn = self.inner.turn.try_lock().ok()?;
-        self.state().take().then(|| Permit { gate: self.clone() })
+        let mut state = self.state();
+        (!state.is_waited_for() && state.is_free()).then(|| self.inner.take(&mut state, self.holder.id))
+    }
+
+    /// Has `close` called where somebody waits who has fewer: it closes one connection that is not in use, if there is one.
+    pub fn when_wanted(&self, close: impl Fn() -> bool + Send + Sync + 'static) {
+        self.state().idle.insert(self.holder.id, Arc::new(close));
+    }
+
+    /// Says whether somebody waits who has fewer than this one.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        let mut state = self.state();
+        let own = state.of(self.holder.id);
+        state.is_waited_for() && state.waiting.iter().any(|waiter| state.of(waiter.holder) < own)
+    }
+
+    /// Waits until somebody waits who would still not have more than this one with one connection fewer: one of them is to be
+    /// given up for it, at the next safe point. Only one of all who wait here hears of it.
+    pub async fn give_way(&self) {
+        loop {
+            let changed = self.inner.changed.notified();
+            if self.promise() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn promise(&self) -> bool {
+        let mut state = self.state();
+        state.is_waited_for();
+        let own = state.of(self.holder.id);
+        let held = state.held.clone();
+        let fewer = |waiter: &&mut Waiter| !waiter.promised && held.get(&waiter.holder).copied().unwrap_or(0) + 1 < own;
+        match state.waiting.iter_mut().find(fewer) {
+            Some(waiter) => !std::mem::replace(&mut waiter.promised, true),
+            None => false,
+        }
+    }
+
+    /// Asks those who have more than this one for what they do not use, until one has given something.
+    fn close_idle(&self) {
+        let able: Vec<CloseIdle> = {
+            let state = self.state();
+            let own = state.of(self.holder.id);
+            let mut able: Vec<_> = state.idle.iter().filter(|(id, _)| state.of(**id) > own).collect();
+            able.sort_by_key(|(id, _)| std::cmp::Reverse(state.of(**id)));
+            able.into_iter().map(|(_, close)| Arc::clone(close)).collect()
+        };
+        // It drops a permit: not under the lock.
+        let _ = able.iter().any(|close| close());
     }
 
     /// Learns that the host takes no more than `connections`: from now on no more are opened, and 1 at least. Those that
     /// are open stay. After ten minutes without another refusal one more is allowed, up to the limit given.
     pub fn learn_wall(&self, connections: usize) {
-        let mut state = self.state();
-        let limit = state.limit().map_or(connections, |limit| limit.min(connections));
-        state.wall = Some((limit.max(1), Instant::now()));
+        self.wall(connections, QUIET);
+    }
+
+    /// Learns that the host hung up on a connection beyond these without a word: taken for a wall, and tried again sooner, since
+    /// it may have been chance. Each time it happens the next try is later.
+    pub fn suspect_wall(&self, connections: usize) {
+        let quiet = {
+            let mut state = self.state();
+            let quiet = state.quiet.map_or(QUIET_MIN, |quiet| (quiet * 2).min(QUIET));
+            state.quiet = Some(quiet);
+            quiet
+        };
+        self.wall(connections, quiet);
+    }
+
+    fn wall(&self, connections: usize, quiet: Duration) {
+        {
+            let mut state = self.state();
+            let limit = state.limit().map_or(connections, |limit| limit.min(connections));
+            state.wall = Some(Wall { limit: limit.max(1), since: Instant::now(), quiet });
+        }
+        self.inner.changed.notify_waiters();
     }
 
     /// Gives how many connections exist: one fewer than this is what the host took when it refuses the newest.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.state().held
+        self.state().total()
     }
 
     /// Gives how many may exist now. None: no limit.
@@ -133,26 +348,42 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.state()
     }
 }
 
 /// The right to hold one connection, as long as it lives.
 #[derive(Debug)]
 pub struct Permit {
-    gate: Gate,
+    inner: Arc<Inner>,
+    holder: u64,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.state().held -= 1;
-        self.gate.inner.freed.notify_one();
+        {
+            let mut state = self.inner.state();
+            if let Some(held) = state.held.get_mut(&self.holder) {
+                *held -= 1;
+                if *held == 0 {
+                    state.held.remove(&self.holder);
+                }
+            }
+        }
+        self.inner.serve();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lets every task that can go on do so.
+    async fn settle() {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
 
     async fn fill(gate: &Gate, count: usize) -> Vec<Permit> {
         let mut held = Vec::new();
@@ -242,5 +473,123 @@ mod tests {
         drop(held);
         drop(gate.acquire().await);
         assert_eq!(gate.held(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_connection_comes_before_anybodys_second() {
+        let hosts = Hosts::default();
+        let (big, small) = (hosts.gate("a", Some(2)), hosts.gate("a", None));
+        let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let mut held = fill(&big, 2).await;
+        for (name, gate) in [("big", big.clone()), ("big", big.clone()), ("small", small.clone()), ("small", small)] {
+            let told = told.clone();
+            tokio::spawn(async move {
+                let permit = gate.acquire().await;
+                told.send((name, permit)).unwrap();
+            });
+            settle().await;
+        }
+        let mut given = Vec::new();
+        for _ in 0..4 {
+            drop(held.pop().unwrap());
+            let (name, permit) = order.recv().await.unwrap();
+            given.push(name);
+            held.push(permit);
+            // The oldest goes first.
+            held.rotate_left(1);
+        }
+        assert_eq!(given, ["small", "big", "small", "big"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_more_gives_up_what_it_does_not_use() {
+        let hosts = Hosts::default();
+        let (rich, poor) = (hosts.gate("a", Some(3)), hosts.gate("a", None));
+        let idle = Arc::new(Mutex::new(fill(&rich, 3).await));
+        let pool = Arc::downgrade(&idle);
+        rich.when_wanted(move || {
+            let idle = pool.upgrade().and_then(|idle| idle.lock().unwrap().pop());
+            idle.is_some()
+        });
+        let first = poor.acquire().await;
+        assert_eq!((idle.lock().unwrap().len(), rich.is_wanted()), (2, false));
+        // With one each, or with as many, nobody is asked for anything.
+        drop(idle.lock().unwrap().pop());
+        let second = poor.acquire().await;
+        assert!(tokio::time::timeout(Duration::from_secs(1), poor.acquire()).await.is_err());
+        assert_eq!(idle.lock().unwrap().len(), 1);
+        drop((first, second));
+        assert_eq!(rich.held(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_connection_of_the_richest_is_given_up_for_each_who_has_none() {
+        let hosts = Hosts::default();
+        let (rich, poor) = (hosts.gate("a", Some(4)), hosts.gate("a", None));
+        let mut held = fill(&rich, 4).await;
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let rich = rich.clone();
+                tokio::spawn(async move { rich.give_way().await })
+            })
+            .collect();
+        settle().await;
+        assert!(workers.iter().all(|worker| !worker.is_finished()));
+        let waits = tokio::spawn({
+            let poor = poor.clone();
+            async move { poor.acquire().await }
+        });
+        settle().await;
+        assert_eq!(workers.iter().filter(|worker| worker.is_finished()).count(), 1, "one is enough");
+        assert!(rich.is_wanted());
+        drop(held.pop());
+        let _first = waits.await.unwrap();
+        settle().await;
+        assert_eq!(workers.iter().filter(|worker| worker.is_finished()).count(), 1);
+        workers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_hang_up_is_tried_again_soon_and_ever_later() {
+        let gate = Hosts::default().gate("a", None);
+        let _held = fill(&gate, 3).await;
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            gate.suspect_wall(3);
+            let begin = Instant::now();
+            drop(gate.acquire().await);
+            waits.push(begin.elapsed().as_secs());
+        }
+        assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_that_is_learnt_while_somebody_waits_rises_for_it() {
+        let gate = Hosts::default().gate("a", Some(2));
+        let mut held = fill(&gate, 2).await;
+        let waits = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.acquire().await }
+        });
+        settle().await;
+        gate.learn_wall(1);
+        held.truncate(1);
+        let begin = Instant::now();
+        let _permit = waits.await.unwrap();
+        assert!((QUIET..QUIET + Duration::from_millis(5)).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_that_comes_as_its_taker_leaves_is_not_lost() {
+        let gate = Hosts::default().gate("a", Some(1));
+        for _ in 0..3 {
+            let held = gate.acquire().await;
+            let mut waits = Box::pin(gate.acquire());
+            assert!(tokio::time::timeout(Duration::ZERO, &mut waits).await.is_err());
+            // It is on its way to one who is gone before it looks.
+            drop(held);
+            drop(waits);
+            assert_eq!(gate.held(), 0);
+        }
     }
 }

@@ -40,6 +40,17 @@ impl Backoff {
         self.attempt
     }
 
+    /// Gives the next delay where a first one is known: it doubles from there to a quarter of an hour, or stays where it is if it
+    /// is longer. At least the first, and up to a quarter of it longer by chance.
+    pub fn from(&mut self, first: Duration) -> Duration {
+        /// Doubled no more than this: from a minute it is sixteen.
+        const DOUBLINGS_MAX: u32 = 4;
+        const GROWN_MAX: Duration = Duration::from_secs(15 * 60);
+        let grown = first.saturating_mul(1 << self.attempt.min(DOUBLINGS_MAX));
+        self.attempt = self.attempt.saturating_add(1);
+        grown.min(GROWN_MAX.max(first)) + first.mul_f64(self.chance.f64() / 4.0)
+    }
+
     fn ceiling(&self) -> Duration {
         let exponent = i32::try_from(self.attempt).unwrap_or(i32::MAX);
         let seconds = self.first.as_secs_f64() * self.factor.powi(exponent);
@@ -117,6 +128,20 @@ mod tests {
         assert_eq!(backoff.attempt(), 0);
         assert!(backoff.next().unwrap() <= SECOND);
         assert_eq!(backoff.attempt(), 1);
+    }
+
+    #[test]
+    fn a_known_delay_grows_and_is_never_shorter() {
+        for seed in 0..50 {
+            let mut backoff = Backoff::default().with_seed(seed);
+            for least in [60, 120, 240, 480, 900, 900] {
+                let delay = backoff.from(SECOND * 60);
+                assert!((SECOND * least..SECOND * (least + 15)).contains(&delay), "seed {seed}: {delay:?}");
+            }
+            assert!(backoff.from(SECOND * 3600) >= SECOND * 3600);
+            backoff.reset();
+            assert!(backoff.from(SECOND * 60) < SECOND * 75);
+        }
     }
 
     #[test]

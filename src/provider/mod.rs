@@ -17,5 +17,6 @@ pub use names::{Fold, NameRules};
 pub use preset::{Preset, preset, preset_names};
 pub use role::role_of_name;
 pub use words::{
-    Phase, Status, Verdict, Words, already_exists, classify, connections_max, refuses_name, says_missing, throttled_ok,
+    Crowd, Phase, Slower, Status, Verdict, Words, already_exists, classify, connections_max, crowd, refuses_name,
+    says_missing, slower,
 };

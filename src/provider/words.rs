@@ -54,11 +54,13 @@ pub struct Verdict {
     /// The time the server named, or a known one for these words; only with [`Kind::Throttled`], [`Kind::Unavailable`]
     /// and [`Kind::TooManyConnections`].
     pub wait: Option<Duration>,
+    /// It is the server that named the time: it is kept as it is, and does not grow.
+    pub named: bool,
     /// What to do next, where these words alone tell it; else empty.
     pub hint: &'static str,
 }
 
-/// Tells what a refusal means. An OK is no refusal: see [`throttled_ok`].
+/// Tells what a refusal means. An OK is no refusal: see [`slower`].
 ///
 /// A refused sign-in is [`Kind::SignInRefused`] for an old token too, since Google and Microsoft say the same words for
 /// both: whoever signed in by a token gets a new one, once, before believing it.
@@ -67,17 +69,73 @@ pub fn classify(words: &Words<'_>) -> Verdict {
     let line = lower(words.text);
     let known = TABLE.iter().find(|row| row.fits(words.phase, &line));
     if let Some(row) = known {
-        return Verdict { kind: row.kind, wait: row.wait.time(&line), hint: row.hint };
+        let wait = row.wait.time(&line);
+        let named = wait.is_some() && matches!(row.wait, Wait::Milliseconds(_));
+        return Verdict { kind: row.kind, wait, named, hint: row.hint };
     }
     let (kind, wait) = by_code(words.phase, &line).unwrap_or_else(|| (by_phase(words.phase, words.status), None));
     let hint = if kind == Kind::MailboxFull { FULL } else { "" };
-    Verdict { kind, wait: wait.map(Duration::from_secs), hint }
+    Verdict { kind, wait: wait.map(Duration::from_secs), named: false, hint }
 }
 
-/// Says whether an OK asks for less haste: `[THROTTLED]` right after it (Dovecot 2.4) or at the end (Gmail).
+/// What a server asks for that wants to be asked less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slower {
+    /// Nothing is to be asked for this long.
+    For(Duration),
+    /// Less, for a while.
+    Somewhat,
+}
+
+/// Says whether a status line asks for less haste, whatever its status: `[THROTTLED]` right after OK (Dovecot 2.4) or at its
+/// end (Gmail), or words that are known.
 #[must_use]
-pub fn throttled_ok(text: &[u8]) -> bool {
-    holds(&lower(text), "[throttled]")
+pub fn slower(status: Status, text: &[u8]) -> Option<Slower> {
+    let line = lower(text);
+    if let Some(row) = TABLE.iter().find(|row| row.kind == Kind::Throttled && row.fits(Phase::Other, &line)) {
+        // It was done all the same: then only a time that the line names is kept.
+        let wait = row.wait.time(&line).filter(|_| status != Status::Ok || matches!(row.wait, Wait::Milliseconds(_)));
+        return Some(wait.map_or(Slower::Somewhat, Slower::For));
+    }
+    if !codes(&line).any(|code| code == b"throttled") {
+        return None;
+    }
+    match status {
+        Status::Ok => Some(Slower::Somewhat),
+        _ => Some(Slower::For(Duration::from_secs(THROTTLED_SECONDS))),
+    }
+}
+
+/// Whose connections are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crowd {
+    /// Those of this user; where the server says so, with how many it may have.
+    Account(Option<u32>),
+    /// Those of this machine, or of everybody.
+    Host,
+}
+
+/// Tells whose connections are too many by the words of a refusal: Dovecot and Gmail count by user, Courier by address, Cyrus
+/// by both and says which is over.
+#[must_use]
+pub fn crowd(text: &[u8]) -> Crowd {
+    let line = lower(text);
+    let stated = connections_max(text);
+    let by_user = ["user+ip", "too many simultaneous connections", "for this user", "per user"];
+    if stated.is_some() || by_user.iter().any(|words| holds(&line, words)) {
+        return Crowd::Account(stated);
+    }
+    let Some(at) = memchr::memmem::find(&line, b"too many open connections (") else { return Crowd::Host };
+    let counts = line[at..].split(|byte| matches!(byte, b'(' | b',' | b')')).skip(1);
+    let mut over = counts.filter_map(|part| {
+        let words: Vec<&[u8]> = part.trim_ascii().split(|byte| *byte == b' ').collect();
+        let number = |at: usize| std::str::from_utf8(words.get(at)?).ok()?.parse::<u32>().ok();
+        (number(0)? > number(2)?).then(|| (words.get(3) == Some(&&b"for"[..]), number(2)))
+    });
+    match over.next() {
+        Some((true, max)) => Crowd::Account(max),
+        _ => Crowd::Host,
+    }
 }
 
 /// Says whether a CREATE was refused because the folder is there (RFC 5530, or the words of older servers).
@@ -365,6 +423,9 @@ const TABLE: &[Row] = &[
     row("country is blacklisted", BEFORE, Kind::SignInRefused).hint("the host refuses this machine's country: ask it for an exception"),
 ];
 
+/// After a NO [THROTTLED], which names no time.
+const THROTTLED_SECONDS: u64 = 60;
+
 /// Judges by the first known response code, wherever it stands (RFC 5530 unless said otherwise).
 fn by_code(phase: Phase, line: &[u8]) -> Option<(Kind, Option<u64>)> {
     codes(line).find_map(|code| judge(phase, code, line))
@@ -374,7 +435,7 @@ fn judge(phase: Phase, code: &[u8], line: &[u8]) -> Option<(Kind, Option<u64>)> 
     let writes = WRITES.contains(&phase);
     let early = BEFORE.contains(&phase);
     Some(match code {
-        b"throttled" => (Kind::Throttled, Some(60)),
+        b"throttled" => (Kind::Throttled, Some(THROTTLED_SECONDS)),
         b"unavailable" | b"inuse" if holds(line, "connection") && early => (Kind::TooManyConnections, Some(30)),
         b"unavailable" => (Kind::Unavailable, None),
         b"inuse" => (Kind::Unavailable, Some(10)),

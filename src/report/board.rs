@@ -2,7 +2,7 @@
 //!
 //! Invariants: at most as many lines as the terminal has rows, each at most as wide; a message counts as done once.
 
-use super::words::{bytes, clean, count, counted, span};
+use super::words::{bytes, clean, count, counted, span, stamp};
 use crate::mail::Side;
 use crate::transfer::{Ending, Event};
 use console::{measure_text_width, pad_str, truncate_str};
@@ -47,10 +47,11 @@ struct Row {
     rate: Rate,
 }
 
-struct Wait {
-    side: Side,
-    until: Instant,
-    why: String,
+enum Wait {
+    /// Until then, for which side, and why.
+    Until(Instant, Side, String),
+    /// The host is down since then.
+    Outage(String, Side, String),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -97,8 +98,12 @@ impl Board {
             }
             Event::Waiting { account, side, seconds, why } => {
                 let until = now + Duration::from_secs(*seconds);
-                self.row(account, now).waits = Some(Wait { side: *side, until, why: clean(why) });
+                self.row(account, now).waits = Some(Wait::Until(until, *side, clean(why)));
             }
+            Event::Unreachable { account, side, since, why } => {
+                self.row(account, now).waits = Some(Wait::Outage(stamp(*since), *side, clean(why)));
+            }
+            Event::Reachable { account, .. } => self.row(account, now).waits = None,
             Event::FolderDone { account, folder, .. } | Event::FolderFailed { account, folder, .. } => {
                 self.row(account, now).folder_ended(folder);
             }
@@ -229,8 +234,13 @@ impl Row {
         let name = clean(&self.name);
         let name = pad_str(&name, name_width, console::Alignment::Left, Some("…")).into_owned();
         if let Some(wait) = &self.waits {
-            let left = span(wait.until.saturating_duration_since(now));
-            return format!("{name}  waiting {left} for the {}: {}", wait.side, wait.why);
+            return match wait {
+                Wait::Until(until, side, why) => {
+                    let left = span(until.saturating_duration_since(now));
+                    format!("{name}  waiting {left} for the {side}: {why}")
+                }
+                Wait::Outage(since, side, why) => format!("{name}  {side} unreachable since {since}: {why}"),
+            };
         }
         let Some(folders) = self.folders else { return format!("{name}  signing in") };
         if self.folder.is_empty() {
@@ -395,6 +405,20 @@ mod tests {
             assert!(lines.len() <= rows.saturating_sub(1).max(2), "{rows}: {lines:?}");
             assert!(lines.iter().all(|line| measure_text_width(line) < 30), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn an_outage_is_shown_with_its_begin_until_it_is_over() {
+        let now = Instant::now();
+        let mut board = begun(1, now);
+        let since = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        let (account, why) = (|| "a@b.example".to_owned(), "connect to a:993: nobody listens".to_owned());
+        board.tell(&Event::Unreachable { account: account(), side: Side::Source, since, why }, now);
+        let shown = |board: &Board, now| board.lines(now, (9, 120))[0].clone();
+        let expected = "a@b.example  source unreachable since 2026-01-02T03:04:05Z: connect to a:993: nobody listens";
+        assert_eq!(shown(&board, now + Duration::from_secs(3600)), expected);
+        board.tell(&Event::Reachable { account: account(), side: Side::Source }, now);
+        assert_eq!(shown(&board, now), "a@b.example  signing in");
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn mark(state: &AccountState, paint: Paint) -> String {
         AccountState::Interrupted => paint.mark(Ending::Stopped),
         AccountState::Parked { .. } => paint.mark(Ending::Parked),
         AccountState::Failed(_) => paint.mark(Ending::Failed),
-        AccountState::New | AccountState::Running { .. } => String::new(),
+        AccountState::New | AccountState::Running { .. } | AccountState::Waiting { .. } => String::new(),
     }
 }
 
@@ -99,13 +99,16 @@ fn notes(account: &AccountSummary) -> Vec<String> {
             let until = until.map(|until| format!(" until {}", stamp(until))).unwrap_or_default();
             vec![format!("parked{until}: failed to {}", clean(why))]
         }
+        AccountState::Waiting { side, outage, why, .. } => {
+            vec![format!("{side} unreachable since {}: failed to {}", stamp(*outage), clean(why))]
+        }
         _ => Vec::new(),
     }
 }
 
 fn since(account: &AccountSummary) -> Option<SystemTime> {
     match &account.state {
-        AccountState::Running { since } => Some(*since),
+        AccountState::Running { since } | AccountState::Waiting { since, .. } => Some(*since),
         AccountState::Complete { at } | AccountState::Exceptions { at } => Some(*at),
         _ => account.ended.or(account.started),
     }
@@ -188,6 +191,7 @@ fn name(state: &AccountState) -> &'static str {
     match state {
         AccountState::New => "new",
         AccountState::Running { .. } => "running",
+        AccountState::Waiting { .. } => "waiting",
         AccountState::Complete { .. } => "complete",
         AccountState::Exceptions { .. } => "exceptions",
         AccountState::Interrupted => "interrupted",
@@ -253,6 +257,19 @@ mod tests {
           !  a@b.example  parked       0   0 B  2026-01-02T03:04:14Z
           a@b.example: parked until 2026-01-02T03:05:05Z: failed to copy: NO quota
         ");
+    }
+
+    #[tokio::test]
+    async fn status_tells_of_an_outage_while_it_lasts() {
+        let mut account = accounts().await.remove(2);
+        let why = "connect to old.example:993: nobody listens".to_owned();
+        account.state = AccountState::Waiting { since: at(0), side: Side::Source, outage: at(60), why };
+        let text = status(std::slice::from_ref(&account), Paint::plain());
+        let note =
+            "source unreachable since 2026-01-02T03:05:05Z: failed to connect to old.example:993: nobody listens";
+        assert!(text.contains("  waiting  ") && text.contains(&format!("late@acme.example: {note}")), "{text}");
+        let all: Vec<serde_json::Value> = serde_json::from_str(&status_json(&[account])).unwrap();
+        assert_eq!((&all[0]["state"], &all[0]["notes"][0]), (&"waiting".into(), &note.into()));
     }
 
     #[tokio::test]

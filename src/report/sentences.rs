@@ -1,6 +1,6 @@
 //! Events as sentences: the same words in a terminal and in a log.
 
-use super::words::{bytes, clean, count, counted, ending, evidence, fate, quoted, span};
+use super::words::{bytes, clean, count, counted, ending, evidence, fate, quoted, span, stamp};
 use crate::checkpoint::SurplusKind;
 use crate::failure::Failure;
 use crate::mail::{Evidence, Fate};
@@ -55,6 +55,11 @@ pub(super) fn sentences(event: &Event) -> Vec<String> {
             let time = span(Duration::from_secs(*seconds));
             vec![format!("{}: waits {time} for the {side}: failed to {}", clean(account), clean(why))]
         }
+        Event::Unreachable { account, side, since, why } => {
+            let since = stamp(*since);
+            vec![format!("{}: {side} unreachable since {since}: failed to {}", clean(account), clean(why))]
+        }
+        Event::Reachable { account, side } => vec![format!("{}: {side} answers again", clean(account))],
         Event::FolderDone { account, folder, fates, .. } => {
             vec![format!("{}: {}: done: {}", clean(account), quoted(folder), of_fates(fates))]
         }
@@ -120,4 +125,23 @@ fn listed<'a>(numbers: impl Iterator<Item = (&'a str, u64)>, nothing: &str) -> S
     let parts: Vec<String> =
         numbers.filter(|(_, number)| *number > 0).map(|(word, number)| format!("{} {word}", count(number))).collect();
     if parts.is_empty() { nothing.to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::Side;
+
+    #[test]
+    fn an_outage_is_told_by_its_begin_and_its_end() {
+        let since = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        let (account, why) = (|| "a@b.example".to_owned(), "connect to a:993: nobody listens".to_owned());
+        let down = Event::Unreachable { account: account(), side: Side::Target, since, why };
+        let words = "target unreachable since 2026-01-02T03:04:05Z: failed to connect to a:993: nobody listens";
+        assert_eq!(sentences(&down), [format!("a@b.example: {words}")]);
+        let up = Event::Reachable { account: account(), side: Side::Target };
+        assert_eq!(sentences(&up), ["a@b.example: target answers again"]);
+        let json = serde_json::to_value(&down).unwrap();
+        assert_eq!((&json["event"], &json["since"]), (&"unreachable".into(), &"2026-01-02T03:04:05Z".into()));
+    }
 }

@@ -108,6 +108,7 @@ pub(super) fn state(state: &AccountState) -> &'static str {
     match state {
         AccountState::New => "not begun",
         AccountState::Running { .. } => "running",
+        AccountState::Waiting { .. } => "waiting",
         AccountState::Complete { .. } => "complete",
         AccountState::Exceptions { .. } => "complete with exceptions",
         AccountState::Interrupted => "interrupted",

@@ -10,11 +10,12 @@ use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Source, Target};
 use crate::mail::{Evidence, Fate, Flags, FolderPath, Side};
-use crate::pace::Patience;
+use crate::pace::{Gate, Patience};
 use crate::plan::{self, FolderPair, Order};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +39,8 @@ pub(super) struct Account {
     pub(super) sample: f64,
     pub(super) settle: std::time::Duration,
     pub(super) late: std::time::Duration,
+    /// How often it was hoped that a mailbox which is closed opens again.
+    doubts: AtomicU32,
     /// `\Deleted` is carried over.
     pub(super) deleted: bool,
 }
@@ -71,15 +74,17 @@ impl Account {
         let stop = context.stop.child_token();
         let job = &context.job;
         let patience = Patience { outage: job.options.outage, first_contact: job.options.first_contact };
+        let hosts = &context.shared.hosts;
+        let host = |side: Side, mailbox: &config::Mailbox| {
+            format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port)
+        };
         let parts = |side: Side, mailbox: &config::Mailbox, limits, reached| PoolParts {
             account: account.name.clone(),
             mailbox: mailbox.clone(),
             limits,
             dial: Arc::clone(&context.shared.dial),
-            gate: context
-                .shared
-                .hosts
-                .gate(&format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port), job.host_connections),
+            gate: hosts.gate(&host(side, mailbox), job.host_connections),
+            breaker: hosts.breaker(&host(side, mailbox)),
             patience,
             timeout: job.options.timeout,
             events: context.events.clone(),
@@ -100,13 +105,14 @@ impl Account {
             events: context.events.clone(),
             stop,
             began: SystemTime::now(),
-            room: context.shared.room.clone(),
+            room: context.shared.room.part(),
             patience,
             mode: context.mode,
             order: job.order,
             sample: job.options.sample,
             settle: job.options.settle,
             late: job.options.late,
+            doubts: AtomicU32::new(0),
             deleted: job.options.deleted,
         })
     }
@@ -121,6 +127,35 @@ impl Account {
     /// Gives the flags of a source message that are carried over.
     pub(super) fn carried(&self, flags: &Flags) -> Flags {
         plan::carried(flags, self.deleted)
+    }
+
+    /// A mailbox that cannot be opened after a sign-in that went well is one that nobody may open, most often; Exchange says the
+    /// same where it is short of something for a minute. So it is asked again, twice in a run.
+    pub(super) fn doubt(&self, failure: Failure) -> Failure {
+        const DOUBTS_MAX: u32 = 2;
+        const DOUBT: Duration = Duration::from_secs(30);
+        if failure.kind != Kind::MailboxClosed || self.patience.outage.is_some_and(|outage| outage < DOUBT * 4) {
+            return failure;
+        }
+        match self.doubts.fetch_add(1, Ordering::Relaxed) {
+            doubts if doubts < DOUBTS_MAX => {
+                Failure { kind: Kind::Unavailable, ..failure }.with_wait(Some(DOUBT * (doubts + 1)), true)
+            }
+            _ => failure,
+        }
+    }
+
+    /// Gives the gates of both hosts.
+    pub(super) fn gates(&self) -> (Gate, Gate) {
+        (self.source.gate(), self.target.gate())
+    }
+
+    /// Waits on the side where it failed.
+    pub(super) async fn wait(&self, delay: Duration, failure: &Failure) -> Result<(), Failure> {
+        match failure.side {
+            Some(Side::Target) => self.target.wait(delay, failure).await,
+            _ => self.source.wait(delay, failure).await,
+        }
     }
 }
 
@@ -192,8 +227,10 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     let (ledger, id) = (&prepared.ledger, prepared.id);
     let lock = ledger.lock(id).await?;
     // Nothing is changed before both have come to their end.
-    let begun = ledger.set_account_state(id, AccountState::Running { since: SystemTime::now() });
-    let (begun, survey) = tokio::join!(begun, prepared.survey(&context.job.folders));
+    prepared.source.runs(prepared.began);
+    prepared.target.runs(prepared.began);
+    let begun = ledger.set_account_state(id, AccountState::Running { since: prepared.began });
+    let (begun, survey) = tokio::join!(begun, prepared.survey_patiently(&context.job.folders));
     begun?;
     let mut ran = match survey {
         Ok(survey) => run_folders(context, &prepared, survey, end).await,

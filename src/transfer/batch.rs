@@ -5,7 +5,7 @@ use super::folder::{Pass, lasts, on_source};
 use super::otherwise::Refused;
 use super::pool::Lease;
 use crate::checkpoint::Ending;
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{APART, Refusal, Source, Target};
 use crate::mail::{Side, Uid, UidValidity};
 use crate::plan::Attempt;
@@ -81,6 +81,7 @@ impl Pass<'_> {
             }
         }
         self.stopped()?;
+        self.is_put_off(&copied)?;
         for uid in std::mem::take(&mut copied.unread).into_keys() {
             source = self.read_again(task, uid, source, target).await?;
         }
@@ -135,7 +136,9 @@ impl Pass<'_> {
     }
 
     pub(super) fn strike(&mut self, careful: bool, copied: &Copied) {
-        let Some(failure) = copied.failure.as_ref().filter(|_| careful) else { return };
+        // Who is asked to wait has not broken anything.
+        let broke = |failure: &&Failure| careful && failure.remedy() == Remedy::Reconnect;
+        let Some(failure) = copied.failure.as_ref().filter(broke) else { return };
         let (uid, side) = match failure.side {
             Some(Side::Target) => (copied.unanswered, Side::Target),
             _ => (copied.unfetched, Side::Source),
@@ -154,7 +157,7 @@ impl Pass<'_> {
         if let Some(source) = source {
             return Ok(source);
         }
-        let mut source = self.account.source.take().await?;
+        let mut source = self.account.source.take_beside().await?;
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
         match lasts(&opened) && opened.state.uid_validity == Some(validity) {
             true => Ok(source),

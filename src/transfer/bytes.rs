@@ -1,7 +1,7 @@
 //! Reading whole messages for what their bytes come to, without keeping them.
 
 use super::account::Account;
-use super::pool::PoolBrake;
+use super::haste::PoolBrake;
 use crate::failure::Failure;
 use crate::imap::{End, Fetched, Session};
 use crate::mail::{Digest, Listing, Uid};

@@ -168,7 +168,7 @@ async fn check_one(context: Arc<Context>, account: config::Account) -> AccountCh
             return check;
         }
     };
-    match see(&context, &prepared, &account).await {
+    match Box::pin(see(&context, &prepared, &account)).await {
         Ok(seen) => check.seen = Some(seen),
         Err(failure) => {
             // Both sides are tried, so that one look tells of both.

@@ -17,9 +17,10 @@ use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble}
 use crate::failure::{Failure, Kind, Scope};
 use crate::imap::{self, Answer, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
 use crate::mail::{Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::pace::Gate;
 use crate::plan::{self, Attempt, Keeping};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -117,7 +118,8 @@ pub(super) async fn copy(
     let alters = target.session.family().quirks().alters_bytes;
     let (careful, together) = (dress.careful, dress.together);
     let mut stage = Intending { task, dress, alters, halt: &halt, flight: &flight, copied: Copied::default() };
-    let brake = task.account.target.brake.clone();
+    // Who stops has nothing to wait for.
+    let brake = task.account.target.brake.until(&halt);
     let append = async {
         let into = imap::Destination { folder: task.target_name, validity: task.target_validity, together };
         let ended = target.session.append(into, &mut sending, &answers, &brake, &halt).await;
@@ -128,11 +130,16 @@ pub(super) async fn copy(
         }
         ended
     };
+    let wanted = Arc::default();
+    let _wanting =
+        AbortOnDropHandle::new(tokio::spawn(give_way(task.account.gates(), halt.clone(), Arc::clone(&wanted))));
     let (intended, appended, recorded) =
         tokio::join!(stage.run(fetched, outgoing), append, record(task, answered, &halt, &flight));
     let mut copied = stage.copied;
+    let is_halted = halt.is_cancelled();
+    let gave_way = wanted.get().filter(|_| is_halted).map(|side| gave_way(*side));
     // A fetch that nobody waits for any more is ended, wherever it is held back.
-    let fetched = if halt.is_cancelled() { None } else { Some(fetching.await) };
+    let fetched = if is_halted { None } else { Some(fetching.await) };
     let (lease, fetch_failure) = match fetched {
         None => (None, None),
         Some(Ok((lease, Ok(refused)))) => {
@@ -151,8 +158,24 @@ pub(super) async fn copy(
     copied.unanswered = flight.lock().first();
     let append_failure = appended.err().map(|error| error.failure(Side::Target));
     // The target's own words come before what followed from them.
-    copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure);
+    copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure).or(gave_way);
     (lease.filter(|lease| lease.session.is_usable()), copied)
+}
+
+/// Halts what is under way where another account waits for a connection and this one has several: what was sent is waited for.
+/// Told before it is done.
+async fn give_way((source, target): (Gate, Gate), halt: CancellationToken, wanted: Arc<OnceLock<Side>>) {
+    let side = tokio::select! {
+        () = source.give_way() => Side::Source,
+        () = target.give_way() => Side::Target,
+    };
+    let _ = wanted.set(side);
+    halt.cancel();
+}
+
+fn gave_way(side: Side) -> Failure {
+    let text = "go on at once: another account waits for a connection, and this one has several";
+    Failure::new(side, Kind::TooManyConnections, text)
 }
 
 /// What is between the second stage and its answer: no more than the window and the channels hold.
@@ -193,7 +216,7 @@ async fn fetch(
     mut source: Lease<Source>,
     wanted: Vec<(Uid, u64)>,
     room: crate::imap::BodyRoom,
-    brake: super::pool::PoolBrake,
+    brake: super::haste::PoolBrake,
     bodies: mpsc::Sender<Fetched>,
     alone: bool,
 ) -> Fetching {

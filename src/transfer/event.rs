@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::mail::{Evidence, Fate, Side};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 /// One thing that happened. Accounts and folders go by the names people know them by.
@@ -122,6 +123,25 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// The account waits for a host that cannot be reached: told once, to every account that needs it.
+    Unreachable {
+        /// The account.
+        account: String,
+        /// Which of its hosts.
+        side: Side,
+        /// Since when nobody reaches it.
+        #[serde(serialize_with = "as_stamp")]
+        since: SystemTime,
+        /// Why.
+        why: String,
+    },
+    /// The host that the account waited for has answered, and it goes on.
+    Reachable {
+        /// The account.
+        account: String,
+        /// Which of its hosts.
+        side: Side,
+    },
     /// A folder is done.
     FolderDone {
         /// The account.
@@ -166,6 +186,11 @@ pub enum Event {
         /// Accounts by how they stand.
         accounts: BTreeMap<Ending, u64>,
     },
+}
+
+/// RFC 3339 in UTC, to the second.
+fn as_stamp<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_seconds(*time))
 }
 
 /// How an account stands at the end of a run.

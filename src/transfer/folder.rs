@@ -92,6 +92,8 @@ pub(super) struct Memory {
     tried: bool,
     /// Passes that asked for a further one.
     again: u32,
+    /// How often a source that called itself unavailable in answer to FETCH was given time.
+    pub(super) spared: u32,
     /// The source's UIDVALIDITY under which all this was learnt.
     epoch: Option<UidValidity>,
     /// Both folders have been opened and listed.
@@ -191,7 +193,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
                 return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
             }
             Ok(end) => return Ok(end),
-            Err(failure) => failure,
+            Err(failure) => account.doubt(failure),
         };
         let (advanced, done) = (pass.advanced, pass.done);
         memory.vain = if done { 0 } else { memory.vain + 1 };
@@ -200,7 +202,8 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             memory.fruitless = 0;
             trouble = None;
             backoff.reset();
-        } else {
+        } else if !matches!(failure.remedy(), Remedy::Later | Remedy::FewerConnections | Remedy::Refresh) {
+            // Who is asked to wait has found nothing out about any message.
             memory.fruitless += 1;
         }
         match failure.remedy() {
@@ -221,10 +224,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
         }
         let since = trouble.get_or_insert_with(Instant::now).elapsed();
         let Some(delay) = delay(&failure, account.patience, since, true, &mut backoff) else { return Err(failure) };
-        match failure.side {
-            Some(Side::Target) => account.target.wait(delay, &failure).await?,
-            _ => account.source.wait(delay, &failure).await?,
-        }
+        account.wait(delay, &failure).await?;
     }
 }
 

@@ -16,6 +16,7 @@ mod export;
 mod failed;
 mod flags;
 mod folder;
+mod haste;
 mod look;
 mod names;
 mod namesake;

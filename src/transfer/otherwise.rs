@@ -1,15 +1,18 @@
 //! Messages that did not go through with the others: fetched again alone, sent alone, sent without what a target may not
 //! take; what remains is listed with the server's words.
 
-use super::copy::{self, Task};
+use super::copy::{self, Copied, Task};
 use super::folder::{Pass, on_source, on_target};
 use super::pool::Lease;
 use crate::checkpoint::Ending;
-use crate::failure::{Failure, Kind};
-use crate::imap::{Refusal, Source, Target};
-use crate::mail::Uid;
+use crate::failure::{Failure, Kind, Scope};
+use crate::imap::{ImapError, Refusal, Source, Target};
+use crate::mail::{Side, Uid};
 use crate::plan::{self, Attempt};
 use crate::provider::Status;
+
+/// How often in one folder a source that calls itself unavailable is waited for before the message is taken for the reason.
+const SPARED_MAX: u32 = 3;
 
 /// A message that the target refused for itself.
 pub(super) struct Refused {
@@ -53,6 +56,7 @@ impl Pass<'_> {
         if let Some(failure) = copied.failure.take() {
             return Err(failure);
         }
+        self.is_put_off(&copied)?;
         if let Some((uid, refusal)) = copied.unread.pop_first() {
             let words = refusal.map_or_else(|| "the source gives no body for it".to_owned(), |refusal| refusal.text());
             let unreadable = (uid, Ending::Unreadable, Kind::MessageUnreadable, words, copy::Subject::default());
@@ -62,6 +66,25 @@ impl Pass<'_> {
             Some((uid, refused)) => self.try_otherwise(task, uid, Refused::first(refused), source, target).await,
             None => Ok(source),
         }
+    }
+
+    /// Says whether the source has refused no message but put us off. One that calls itself unavailable again and again may mean
+    /// a message all the same.
+    pub(super) fn is_put_off(&mut self, copied: &Copied) -> Result<(), Failure> {
+        for refusal in copied.unread.values().flatten() {
+            let failure = ImapError::refused("fetch messages".to_owned(), refusal.clone()).failure(Side::Source);
+            let is_put_off = match failure.kind {
+                Kind::Unavailable => {
+                    self.memory.spared += 1;
+                    self.memory.spared <= SPARED_MAX
+                }
+                _ => failure.scope() > Scope::Folder,
+            };
+            if is_put_off {
+                return Err(failure);
+            }
+        }
+        Ok(())
     }
 
     /// Sends one refused message alone: as it is, then without what a target may not take; then lists it.

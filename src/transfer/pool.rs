@@ -3,20 +3,29 @@
 //! Invariants: never more connections than the limits and the host's learned wall allow; whoever takes from both sides
 //! takes from the source first, so that nobody waits in a circle; a session that broke is never used again.
 
+use super::haste::{Heed, PoolBrake};
 use super::{Event, Events};
 use crate::auth::{Credential, Keychain};
-use crate::checkpoint::{AccountId, Ledger};
+use crate::checkpoint::{AccountId, AccountState, Ledger};
 use crate::config::Mailbox;
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{Brake, End, Opening, Session};
+use crate::imap::{End, Haste, ImapError, Opening, Session};
 use crate::net::Dial;
-use crate::pace::{Backoff, Gate, Limits, Pacer, Patience, Permit};
+use crate::pace::{Attempt, Backoff, Breaker, Gate, Hold, Limits, Outage, Patience, Permit};
+use crate::provider::{Crowd, Phase, crowd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Left to the user's own programs of the connections that a server allows a user: a desktop and a telephone.
+const SPARE: u32 = 2;
+/// A sign-in that went well before and is refused now is tried again so often, each time after [`DOUBT`]: small hosts hide
+/// their limits so, and Yahoo refuses at random.
+const DOUBTS_MAX: u32 = 2;
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// Everything a pool is made of.
 pub(super) struct PoolParts {
@@ -25,6 +34,7 @@ pub(super) struct PoolParts {
     pub(super) limits: Limits,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) gate: Gate,
+    pub(super) breaker: Breaker,
     pub(super) patience: Patience,
     pub(super) timeout: Duration,
     pub(super) events: Events,
@@ -38,8 +48,9 @@ pub(super) struct PoolParts {
 pub(super) struct Pool<E> {
     parts: PoolParts,
     keychain: Keychain,
-    places: Arc<Semaphore>,
-    idle: Mutex<Vec<Held<E>>>,
+    /// The account's own connections: as many as its limits and the server's limit for one user allow.
+    places: Gate,
+    idle: Arc<Mutex<Vec<Held<E>>>>,
     /// A session was given back: whoever waits for a new one may take it instead.
     returned: Notify,
     /// One for each open session beside its own: how many there are.
@@ -47,6 +58,12 @@ pub(super) struct Pool<E> {
     reached: AtomicBool,
     /// The first session of all is asked for its folders.
     listed: AtomicBool,
+    /// It has signed in since it was made.
+    entered: AtomicBool,
+    /// It was told that the host is down.
+    told_down: AtomicBool,
+    /// Since when the account runs; None: it is only looked at, and its state is not ours to write.
+    running: OnceLock<SystemTime>,
     pub(super) brake: PoolBrake,
 }
 
@@ -62,17 +79,17 @@ pub(super) struct Lease<E> {
     pub(super) session: Session<E>,
     permit: Permit,
     alive: Arc<()>,
-    place: OwnedSemaphorePermit,
+    place: Permit,
 }
 
 impl<E> Lease<E> {
-    fn of(held: Held<E>, place: OwnedSemaphorePermit) -> Self {
+    fn of(held: Held<E>, place: Permit) -> Self {
         Self { session: held.session, permit: held.permit, alive: held.alive, place }
     }
 }
 
 /// Gives how long to wait before the next try; None: longer than patience lasts. A time that a server named is kept whole
-/// or not at all.
+/// or not at all; one that is known for its words grows from try to try, so that forty accounts do not come back together.
 pub(super) fn delay(
     failure: &Failure,
     patience: Patience,
@@ -82,128 +99,279 @@ pub(super) fn delay(
 ) -> Option<Duration> {
     /// However early a try is: a host is not asked in a tight loop.
     const PAUSE_MIN: Duration = Duration::from_millis(200);
-    match failure.wait {
-        Some(named) => patience.decide(since, reached, named).filter(|delay| *delay >= named),
-        None => patience.decide(since, reached, backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)),
-    }
+    let Some(least) = failure.wait else {
+        return patience.decide(since, reached, backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN));
+    };
+    let time = if failure.named { least } else { backoff.from(least) };
+    patience.decide(since, reached, time).filter(|delay| *delay >= least)
 }
 
-/// The limits of a side, as the wire asks for them.
-#[derive(Clone)]
-pub(super) struct PoolBrake {
-    pacer: Pacer,
-    burst: (u32, u64),
+/// Whether one stands in line where all places are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Join,
+    /// Somebody in that line may wait for what this one holds.
+    Skip,
 }
 
-impl Brake for PoolBrake {
-    async fn messages(&self, count: u32) {
-        for _ in 0..count {
-            self.pacer.message().await;
-        }
-    }
+/// What a failed attempt tells of the host.
+enum Told {
+    /// It is there: what went wrong is between it and this account.
+    Answer,
+    Crowded(Crowd),
+    /// It takes no one, as far as this attempt shows.
+    Down,
+    /// It hung up, and others are connected.
+    HungUp,
+    Nothing,
+}
 
-    async fn bytes(&self, count: u64) {
-        self.pacer.bytes(count).await;
-    }
-
-    fn burst(&self) -> (u32, u64) {
-        self.burst
-    }
+/// What has been tried for one lease.
+#[derive(Default)]
+struct Tries {
+    trouble: Option<Instant>,
+    backoff: Backoff,
+    fresh_token: bool,
+    doubts: u32,
 }
 
 impl<E: End> Pool<E> {
     pub(super) fn new(parts: PoolParts) -> Self {
-        let messages = parts.limits.messages_per_second.map_or(u32::MAX, |rate| rate.max(1.0) as u32);
-        let brake = PoolBrake {
-            pacer: Pacer::new(&parts.limits),
-            burst: (messages, parts.limits.bytes_per_second.unwrap_or(u64::MAX)),
-        };
+        let (account, stop) = (parts.account.clone(), parts.stop.clone());
+        let heed = Heed { account, side: E::SIDE, hold: Hold::default(), stop };
+        let idle: Arc<Mutex<Vec<Held<E>>>> = Arc::default();
+        let unused = Arc::downgrade(&idle);
+        parts.gate.when_wanted(move || {
+            let unused = unused.upgrade();
+            unused.and_then(|idle| idle.lock().unwrap_or_else(PoisonError::into_inner).pop()).is_some()
+        });
         Self {
             keychain: Keychain::new(&parts.mailbox.sign_in.credential),
-            places: Arc::new(Semaphore::new(parts.limits.connections.max(1))),
-            idle: Mutex::default(),
+            places: Gate::new(Some(parts.limits.connections)),
+            idle,
             alive: Arc::default(),
             returned: Notify::new(),
             reached: AtomicBool::new(parts.reached),
             listed: AtomicBool::new(false),
-            brake,
+            entered: AtomicBool::new(false),
+            told_down: AtomicBool::new(false),
+            running: OnceLock::new(),
+            brake: PoolBrake::new(&parts.limits, heed),
             parts,
         }
     }
 
+    /// From now on the account's state says so where it waits for this side's host.
+    pub(super) fn runs(&self, since: SystemTime) {
+        let _ = self.running.set(since);
+    }
+
     /// Takes a session: an idle one, or a new one. Waits for a place, and for the host as long as patience lasts.
     pub(super) async fn take(&self) -> Result<Lease<E>, Failure> {
-        self.take_telling(watch::Sender::new(false)).await
+        self.take_in(Line::Join, watch::Sender::new(false)).await
     }
 
     /// As [`Self::take`]; tells while it has a place at the host and opens a session there.
     pub(super) async fn take_telling(&self, opens: watch::Sender<bool>) -> Result<Lease<E>, Failure> {
-        let mut place = self.place().await?;
-        let mut trouble = None;
-        let mut backoff = Backoff::default();
-        let mut fresh_token = false;
+        self.take_in(Line::Join, opens).await
+    }
+
+    /// As [`Self::take`], for who holds a session of the other side: waits for no place that another may have who waits for
+    /// that one.
+    pub(super) async fn take_beside(&self) -> Result<Lease<E>, Failure> {
+        self.take_in(Line::Skip, watch::Sender::new(false)).await
+    }
+
+    async fn take_in(&self, line: Line, opens: watch::Sender<bool>) -> Result<Lease<E>, Failure> {
+        let mut place = self.place(line).await?;
+        let mut tries = Tries::default();
         loop {
             if let Some(held) = self.idle().pop() {
                 return Ok(Lease::of(held, place));
             }
-            let permit = tokio::select! {
-                permit = self.parts.gate.acquire() => permit,
-                () = self.returned.notified() => continue,
-                () = self.parts.stop.cancelled() => return Err(self.stopped()),
-            };
+            let Some((attempt, permit)) = self.may_open(line, &mut tries).await? else { continue };
             opens.send_replace(true);
-            let mut failure = match self.open().await {
+            let (failure, told) = match self.open().await {
                 Ok(session) => {
+                    attempt.reached();
+                    self.answers_again().await?;
                     let alive = Arc::clone(&self.alive);
                     return Ok(Lease { session, permit, alive, place });
                 }
-                Err(failure) => failure,
+                Err(refused) => refused,
             };
             opens.send_replace(false);
             drop(permit);
-            let refresh = matches!(failure.kind, Kind::SignInRefused | Kind::TokenExpired)
-                && matches!(self.parts.mailbox.sign_in.credential, Credential::Token(_));
-            if refresh && !std::mem::replace(&mut fresh_token, true) {
+            self.learn(attempt, &told, &failure);
+            if self.may_be_old(&failure) && !std::mem::replace(&mut tries.fresh_token, true) {
                 continue;
             }
-            if failure.kind == Kind::TooManyConnections {
-                self.parts.gate.learn_wall(self.parts.gate.held());
-                if Arc::strong_count(&self.alive) > 1 {
-                    // Others have what the host gives us: this place is closed, and one of theirs is waited for.
-                    place.forget();
-                    place = self.place().await?;
-                    continue;
-                }
+            if matches!(told, Told::Crowded(_) | Told::HungUp) && self.alive() > 0 {
+                // Others have what the host gives us: this place is closed, and one of theirs is waited for.
+                drop(place);
+                place = self.place(line).await?;
+                continue;
             }
-            let began = *trouble.get_or_insert_with(Instant::now);
-            let Some(delay) = self.delay(&failure, began, &mut backoff) else {
-                if !self.has_been_reached() && failure.kind.is_outage() && failure.hint.is_empty() {
-                    failure.hint = "check host, port and tls in the job file".to_owned();
-                }
-                return Err(failure);
-            };
-            self.wait(delay, &failure).await?;
+            self.wait_after(failure, &told, &mut tries).await?;
         }
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+    async fn place(&self, line: Line) -> Result<Permit, Failure> {
+        if line == Line::Skip {
+            return self.places.try_acquire().ok_or_else(|| self.taken());
+        }
         tokio::select! {
-            place = Arc::clone(&self.places).acquire_owned() => place.map_err(|_| self.stopped()),
+            place = self.places.acquire() => Ok(place),
             () = self.parts.stop.cancelled() => Err(self.stopped()),
         }
     }
 
-    /// Gives how long to wait before the next try; None: it is for a person to mend.
-    fn delay(&self, failure: &Failure, began: Instant, backoff: &mut Backoff) -> Option<Duration> {
-        match failure.remedy() {
-            Remedy::Reconnect | Remedy::Later | Remedy::FewerConnections => {}
-            Remedy::Again | Remedy::Refresh | Remedy::Skip | Remedy::Ask => return None,
+    /// Waits until a connection may be opened: until the host is up, or it is this one's turn to find out, and it has a place.
+    /// None: all has to be looked at again.
+    async fn may_open(&self, line: Line, tries: &mut Tries) -> Result<Option<(Attempt, Permit)>, Failure> {
+        let PoolParts { breaker, gate, stop, patience, .. } = &self.parts;
+        let mut over = None;
+        if let Some(outage) = breaker.outage() {
+            self.is_down(&outage).await?;
+            let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
+            let left = patience.decide(since, self.has_been_reached(), Duration::MAX);
+            match left.filter(|_| line == Line::Join) {
+                Some(left) => over = Some((left, outage.failure)),
+                None => return Err(self.unreached(outage.failure)),
+            }
         }
-        delay(failure, self.parts.patience, began.elapsed(), self.has_been_reached(), backoff)
+        let over = async {
+            match over {
+                Some((left, failure)) => {
+                    tokio::time::sleep(left).await;
+                    failure
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let attempt = tokio::select! {
+            attempt = breaker.enter() => attempt,
+            () = self.returned.notified() => return Ok(None),
+            failure = over => return Err(self.unreached(failure)),
+            () = stop.cancelled() => return Err(self.stopped()),
+        };
+        while let Some(pause) = self.brake.heed.pause() {
+            pause.await;
+        }
+        let permit = match line {
+            Line::Skip => gate.try_acquire().ok_or_else(|| self.taken())?,
+            Line::Join => tokio::select! {
+                permit = gate.acquire() => permit,
+                () = self.returned.notified() => return Ok(None),
+                () = stop.cancelled() => return Err(self.stopped()),
+            },
+        };
+        // It may have been lost while a place was waited for.
+        let is_lost = !attempt.is_probe() && breaker.outage().is_some();
+        Ok((!is_lost).then_some((attempt, permit)))
     }
 
-    /// Waits, and says so; ends at once when somebody asks to stop.
+    /// Lets everybody know what an attempt has shown.
+    fn learn(&self, attempt: Attempt, told: &Told, failure: &Failure) {
+        let gate = &self.parts.gate;
+        match told {
+            Told::Down => return attempt.lost(failure),
+            Told::Nothing => return,
+            Told::Answer => {}
+            Told::Crowded(Crowd::Account(stated)) => {
+                let spared = stated.map_or(usize::MAX, |max| max.saturating_sub(SPARE) as usize);
+                self.places.learn_wall(self.alive().max(1).min(spared));
+            }
+            Told::Crowded(Crowd::Host) => gate.learn_wall(gate.held()),
+            Told::HungUp => gate.suspect_wall(gate.held()),
+        }
+        attempt.reached();
+    }
+
+    /// A token may be too old without the server saying so: a new one is asked for once.
+    fn may_be_old(&self, failure: &Failure) -> bool {
+        matches!(failure.kind, Kind::SignInRefused | Kind::TokenExpired)
+            && matches!(self.parts.mailbox.sign_in.credential, Credential::Token(_))
+    }
+
+    /// Waits before the next try; an error where there is none. A host that is down is waited for elsewhere.
+    async fn wait_after(&self, failure: Failure, told: &Told, tries: &mut Tries) -> Result<(), Failure> {
+        let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
+        let patience = self.parts.patience;
+        // A refusal is an answer: this host is no misspelt one.
+        let reached = self.has_been_reached() || matches!(told, Told::Answer | Told::Crowded(_) | Told::HungUp);
+        let in_doubt =
+            failure.kind == Kind::SignInRefused && self.entered.load(Ordering::Relaxed) && tries.doubts < DOUBTS_MAX;
+        tries.doubts += u32::from(in_doubt);
+        let delay = match failure.remedy() {
+            _ if matches!(told, Told::Down) => {
+                return match patience.decide(since, reached, Duration::MAX) {
+                    Some(_) => Ok(()),
+                    None => Err(self.unreached(failure)),
+                };
+            }
+            _ if in_doubt => patience.decide(since, reached, DOUBT).filter(|delay| *delay == DOUBT),
+            Remedy::Reconnect | Remedy::Later | Remedy::FewerConnections => {
+                delay(&failure, patience, since, reached, &mut tries.backoff)
+            }
+            Remedy::Again | Remedy::Refresh | Remedy::Skip | Remedy::Ask => None,
+        };
+        match delay {
+            Some(delay) => self.wait(delay, &failure).await,
+            None => Err(self.unreached(failure)),
+        }
+    }
+
+    /// Adds what most likely is the cause where a host has never answered.
+    fn unreached(&self, mut failure: Failure) -> Failure {
+        if !self.has_been_reached() && failure.kind.is_outage() && failure.hint.is_empty() {
+            failure.hint = "check host, port and tls in the job file".to_owned();
+        }
+        failure
+    }
+
+    fn taken(&self) -> Failure {
+        let host = &self.parts.mailbox.endpoint.host;
+        Failure::new(E::SIDE, Kind::TooManyConnections, format!("connect to {host} again: others have its connections"))
+    }
+
+    /// Tells once that the host is down.
+    async fn is_down(&self, outage: &Outage) -> Result<(), Failure> {
+        if self.told_down.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (account, why) = (self.parts.account.clone(), outage.failure.text.clone());
+        let event = Event::Unreachable { account, side: E::SIDE, since: outage.since, why: why.clone() };
+        self.parts.events.send(event).await;
+        let waiting = |since| AccountState::Waiting { since, side: E::SIDE, outage: outage.since, why };
+        self.set_state(waiting).await
+    }
+
+    /// Tells that it is up again, where it was told to be down.
+    async fn answers_again(&self) -> Result<(), Failure> {
+        if !self.told_down.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let account = self.parts.account.clone();
+        self.parts.events.send(Event::Reachable { account, side: E::SIDE }).await;
+        self.set_state(|since| AccountState::Running { since }).await
+    }
+
+    async fn set_state(&self, state: impl FnOnce(SystemTime) -> AccountState) -> Result<(), Failure> {
+        let Some(since) = self.running.get() else { return Ok(()) };
+        Ok(self.parts.ledger.set_account_state(self.parts.id, state(*since)).await?)
+    }
+
+    /// How many sessions there are.
+    fn alive(&self) -> usize {
+        Arc::strong_count(&self.alive) - 1
+    }
+
+    /// Waits, and says so; ends at once when somebody asks to stop. A server that is asked less is asked less by all.
     pub(super) async fn wait(&self, delay: Duration, failure: &Failure) -> Result<(), Failure> {
+        if failure.kind == Kind::Throttled {
+            self.brake.heed.keep(delay);
+        }
         self.parts
             .events
             .send(Event::Waiting {
@@ -219,7 +387,7 @@ impl<E: End> Pool<E> {
         }
     }
 
-    async fn open(&self) -> Result<Session<E>, Failure> {
+    async fn open(&self) -> Result<Session<E>, (Failure, Told)> {
         let parts = &self.parts;
         let opening = Opening {
             dial: &*parts.dial,
@@ -231,16 +399,42 @@ impl<E: End> Pool<E> {
         };
         let session = tokio::select! {
             session = Session::<E>::open(opening) => session,
-            () = parts.stop.cancelled() => return Err(self.stopped()),
+            () = parts.stop.cancelled() => return Err((self.stopped(), Told::Nothing)),
         };
-        let session = session.map_err(|error| self.explain(error.failure(E::SIDE)))?;
+        let mut session = session.map_err(|error| {
+            let told = self.told(&error);
+            (self.explain(error.failure(E::SIDE)), told)
+        })?;
         self.listed.store(true, Ordering::Relaxed);
+        session.heed(Arc::new(self.brake.heed.clone()));
         let endpoint = &parts.mailbox.endpoint;
         tracing::info!(account = parts.account, side = %E::SIDE, host = endpoint.host, port = endpoint.port, "signed in");
+        self.entered.store(true, Ordering::Relaxed);
         if !self.reached.swap(true, Ordering::Relaxed) {
-            parts.ledger.reached(parts.id, E::SIDE).await?;
+            parts.ledger.reached(parts.id, E::SIDE).await.map_err(|error| (error.into(), Told::Nothing))?;
         }
         Ok(session)
+    }
+
+    /// Tells what a failed attempt shows of the host. The place it had is still counted.
+    fn told(&self, error: &ImapError) -> Told {
+        let is_alone = self.parts.gate.held() <= 1;
+        let kind = error.failure(E::SIDE).kind;
+        match (error, kind) {
+            (_, Kind::HostUnknown | Kind::Unreachable) => Told::Down,
+            (ImapError::Refused { refusal, .. }, Kind::TooManyConnections) => match refusal.phase {
+                // Nobody has said yet who he is.
+                Phase::Greeting => Told::Crowded(Crowd::Host),
+                _ => Told::Crowded(crowd(&refusal.words)),
+            },
+            // In answer to a sign-in it is the account that is unavailable.
+            (ImapError::Refused { refusal, .. }, kind) if kind != Kind::Lost && refusal.phase != Phase::Greeting => {
+                Told::Answer
+            }
+            (_, Kind::Lost | Kind::Unavailable | Kind::Silent) if is_alone => Told::Down,
+            (_, Kind::Lost | Kind::Unavailable) => Told::HungUp,
+            _ => Told::Nothing,
+        }
     }
 
     /// Adds what the user can do about a refused sign-in.
@@ -253,7 +447,8 @@ impl<E: End> Pool<E> {
         failure.with_hint(hint)
     }
 
-    fn has_been_reached(&self) -> bool {
+    /// Says whether the host has ever answered a sign-in of this account.
+    pub(super) fn has_been_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
     }
 
@@ -268,16 +463,24 @@ impl<E: End> Pool<E> {
     /// Gives a session back for others.
     pub(super) fn keep(&self, lease: Lease<E>) {
         let Lease { session, permit, alive, place } = lease;
-        if session.is_usable() {
+        // Who waits with fewer connections has a better use for this one.
+        if session.is_usable() && !self.parts.gate.is_wanted() {
             self.idle().push(Held { session, permit, alive });
         }
         drop(place);
         self.returned.notify_one();
     }
 
+    /// Gives the host's gate, as this account knows it.
+    pub(super) fn gate(&self) -> Gate {
+        self.parts.gate.clone()
+    }
+
     /// Closes all idle connections, politely.
     pub(super) async fn close(&self) {
         let idle = std::mem::take(&mut *self.idle());
-        futures_util::future::join_all(idle.into_iter().map(|held| held.session.logout())).await;
+        // Who is not to ask anything says no goodbye either.
+        let polite = idle.into_iter().filter(|_| self.brake.heed.hold.left().is_none());
+        futures_util::future::join_all(polite.map(|held| held.session.logout())).await;
     }
 }

@@ -4,15 +4,17 @@
 
 use super::account::Account;
 use super::names;
-use super::pool::Lease;
+use super::pool::{Lease, delay};
 use crate::checkpoint::{AccountSummary, FolderSummary, Totals, same_user};
-use crate::failure::Failure;
+use crate::failure::{Failure, Remedy};
 use crate::imap::{End, ImapError, Namespace, Session, Source, Target};
 use crate::mail::{Fate, Folder, FolderPath, Side, WireName};
+use crate::pace::Backoff;
 use crate::plan::{self, FolderMap, FolderPair, TargetShape};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// What both sides look like, before anything is done.
 pub(super) struct Survey {
@@ -65,6 +67,28 @@ async fn list<E: End>(mut lease: Lease<E>) -> Result<Listed<E>, Failure> {
 }
 
 impl Account {
+    /// As [`Self::survey`], however often a server asks to wait or the connection breaks, as long as patience lasts.
+    pub(super) async fn survey_patiently(&self, rules: &plan::FolderRules) -> Result<Survey, Failure> {
+        let (mut trouble, mut backoff) = (None, Backoff::default());
+        loop {
+            let began = Instant::now();
+            let failure = match Box::pin(self.survey(rules)).await {
+                Ok(survey) => return Ok(survey),
+                Err(failure) => self.doubt(failure),
+            };
+            // What was waited within the attempt counts.
+            let since = trouble.get_or_insert(began).elapsed();
+            let reached = match failure.side {
+                Some(Side::Target) => self.target.has_been_reached(),
+                _ => self.source.has_been_reached(),
+            };
+            let again = matches!(failure.remedy(), Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect);
+            let delay = delay(&failure, self.patience, since, reached, &mut backoff).filter(|_| again);
+            let Some(delay) = delay.filter(|_| !self.stop.is_cancelled()) else { return Err(failure) };
+            self.wait(delay, &failure).await?;
+        }
+    }
+
     /// Signs in on both sides and decides where everything goes.
     pub(super) async fn survey(&self, rules: &plan::FolderRules) -> Result<Survey, Failure> {
         let mine = async { Ok(self.ledger.folders(self.id).await?) };

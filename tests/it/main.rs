@@ -12,6 +12,7 @@ mod identity;
 mod late;
 mod migrate;
 mod names;
+mod patience;
 mod program;
 mod recovery;
 mod rerun;

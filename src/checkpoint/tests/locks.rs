@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::failure::{Failure, Kind};
+use crate::mail::Side;
 use std::time::{Duration, SystemTime};
 
 #[tokio::test]
@@ -40,17 +41,21 @@ async fn two_sources_into_one_mailbox_exclude_each_other() {
 async fn a_running_account_that_nobody_holds_was_interrupted() {
     let (directory, ledger, account, _) = begin().await;
     let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-    let running = AccountState::Running { since };
-    let lock = ledger.lock(account).await.unwrap();
-    ledger.set_account_state(account, running.clone()).await.unwrap();
-    let reader = Ledger::open_read_only(directory.path()).unwrap().unwrap();
-    for _ in 0..100 {
-        assert_eq!(reader.accounts().await.unwrap()[0].state, running);
+    let waiting =
+        AccountState::Waiting { since, side: Side::Source, outage: since, why: "connect to a:993: refused".to_owned() };
+    for running in [AccountState::Running { since }, waiting] {
+        let lock = ledger.lock(account).await.unwrap();
+        ledger.set_account_state(account, running.clone()).await.unwrap();
+        let reader = Ledger::open_read_only(directory.path()).unwrap().unwrap();
+        for _ in 0..100 {
+            assert_eq!(reader.accounts().await.unwrap()[0].state, running);
+        }
+        drop(lock);
+        assert_eq!(reader.accounts().await.unwrap()[0].state, AccountState::Interrupted);
+        let _lock = ledger.lock(account).await.unwrap();
+        let found = &reader.accounts().await.unwrap()[0];
+        assert_eq!((&found.state, found.started), (&running, Some(since)));
     }
-    drop(lock);
-    assert_eq!(reader.accounts().await.unwrap()[0].state, AccountState::Interrupted);
-    let _lock = ledger.lock(account).await.unwrap();
-    assert_eq!(reader.accounts().await.unwrap()[0].state, running);
 }
 
 #[tokio::test]

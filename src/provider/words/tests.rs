@@ -61,8 +61,48 @@ fn gmail() {
         (P::Open, S::No, "[NONEXISTENT] Unknown Mailbox: [Gmail] (now in authenticated state) (Failure)", K::FolderRefused, None),
         (P::Open, S::No, "[CANNOT] Folder contains excess whitespace (Failure)", K::FolderRefused, None),
     ]);
-    assert!(throttled_ok(b"Success [THROTTLED]") && throttled_ok(b"[THROTTLED] Fetch completed."));
-    assert!(!throttled_ok(b"[APPENDUID 1 2] (Success)"));
+}
+
+#[test]
+fn less_haste_is_asked_for_anywhere_in_any_status_line() {
+    let seconds = |seconds| Some(Slower::For(Duration::from_secs(seconds)));
+    let backoff = "Request is throttled. Suggested Backoff Time: 92415 milliseconds";
+    for (status, text, expected) in [
+        (S::Ok, "Success [THROTTLED]", Some(Slower::Somewhat)),
+        (S::Ok, "[THROTTLED] Fetch completed (0.001 + 0.000 secs).", Some(Slower::Somewhat)),
+        (S::Ok, "[APPENDUID 7 12] (Success) [THROTTLED]", Some(Slower::Somewhat)),
+        (S::Ok, "[APPENDUID 1 2] (Success)", None),
+        (S::Ok, "FETCH completed. Request is throttled. Suggested Backoff Time: 2000 milliseconds", seconds(2)),
+        (S::Ok, "Account exceeded command or bandwidth limits.", Some(Slower::Somewhat)),
+        (S::Bad, backoff, Some(Slower::For(Duration::from_millis(92_415)))),
+        (S::Bye, backoff, Some(Slower::For(Duration::from_millis(92_415)))),
+        (S::No, "[OVERQUOTA] Account exceeded command or bandwidth limits. (Failure)", seconds(3600)),
+        (S::No, "later [THROTTLED]", seconds(60)),
+        (S::No, "Request is throttled.", Some(Slower::Somewhat)),
+        // A full mailbox is asked on: it is read all the same.
+        (S::No, "[OVERQUOTA] Quota exceeded (mailbox for user is full)", None),
+        (S::Bye, "Too many requests", seconds(60)),
+        (S::No, "[UNAVAILABLE] Busy", None),
+    ] {
+        assert_eq!(slower(status, text.as_bytes()), expected, "{status:?} {text}");
+    }
+}
+
+#[test]
+fn whose_connections_are_too_many_is_told_by_the_words() {
+    let dovecot = "[UNAVAILABLE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=16)";
+    for (text, expected) in [
+        (dovecot, Crowd::Account(Some(16))),
+        ("[LIMIT] Maximum number of connections from user+IP exceeded", Crowd::Account(None)),
+        ("[ALERT] Too many simultaneous connections. (Failure)", Crowd::Account(None)),
+        ("Too many open connections (11 of 10 from 192.0.2.1, 3 of 50 for info)", Crowd::Host),
+        ("Too many open connections (3 of 50 from 192.0.2.1, 11 of 10 for info)", Crowd::Account(Some(10))),
+        ("[ALERT] Maximum connection limit reached for 192.0.2.1", Crowd::Host),
+        ("[LIMIT] Too many concurrent connections", Crowd::Host),
+        ("", Crowd::Host),
+    ] {
+        assert_eq!(crowd(text.as_bytes()), expected, "{text}");
+    }
 }
 
 #[test]
@@ -250,7 +290,7 @@ proptest! {
             let got = classify(&Words { phase: ALL[phase], status, text: &text });
             let waits = matches!(got.kind, K::Throttled | K::Unavailable | K::TooManyConnections);
             prop_assert!(waits || got.wait.is_none());
+            let _ = (slower(status, &text), already_exists(&text), connections_max(&text), crowd(&text));
         }
-        let _ = (throttled_ok(&text), already_exists(&text), connections_max(&text));
     }
 }

@@ -3,6 +3,7 @@
 //! Secret: none; plain values with defaults that describe a capable, well-behaved server. Anything that goes wrong on
 //! purpose is in [`crate::faults`].
 
+use crate::budget::Budget;
 use crate::store::Layout;
 use crate::tls::{Ca, CertKind};
 
@@ -86,6 +87,14 @@ pub struct Config {
     pub executes_refused_literals: bool,
     /// Longest command line, without literals; more is answered BAD.
     pub line_bytes_max: usize,
+    /// How much a user may ask before the server wants to be left alone.
+    pub budget: Option<Budget>,
+    /// After so many NO and BAD a connection is closed with this text: Exchange closes it at ten.
+    pub errors_max: Option<(u32, String)>,
+    /// Connections in all, whoever signs in; on a further one the server hangs up without a word.
+    pub connections_max: Option<u64>,
+    /// RFC822.SIZE is this much more than a message has.
+    pub size_estimate: i64,
     /// Everything is written in pieces of this many bytes, each flushed by itself.
     pub split_bytes: Option<usize>,
 }
@@ -130,6 +139,10 @@ impl Default for Config {
             strict_utf7: false,
             executes_refused_literals: false,
             line_bytes_max: 65_536,
+            budget: None,
+            errors_max: None,
+            connections_max: None,
+            size_estimate: 0,
             split_bytes: None,
         }
     }

@@ -8,6 +8,8 @@
 //! | module | what lives there |
 //! |---|---|
 //! | `config` | users, TLS, switches |
+//! | `persona` | configurations that are providers |
+//! | `budget` | how much a user may ask before the server wants to be left alone |
 //! | `store` | folders and messages, for sessions and for tests |
 //! | `faults` | rules of what goes wrong where |
 //! | `log` | what was asked, counters |
@@ -30,6 +32,7 @@
 //! # Ok(()) }
 //! ```
 
+mod budget;
 mod config;
 pub mod dates;
 mod faults;
@@ -38,6 +41,7 @@ mod log;
 mod mime;
 mod names;
 mod parser;
+mod persona;
 mod session;
 mod store;
 mod tls;
@@ -54,6 +58,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+pub use budget::Budget;
 pub use config::{Config, Doubles, Features, Keywords, Literals, Mechanism, TlsMode, User};
 pub use faults::{Act, Falsehood, Faults, Gate, Held, Lie, Nth, Point, Rule, RuleId};
 pub use log::{Logged, Stats};
@@ -62,6 +67,7 @@ pub use store::{
 };
 pub use tls::{Ca, CertKind};
 
+use budget::Budgets;
 use log::Log;
 use session::Session;
 use wire::{Stream, Wire};
@@ -84,6 +90,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) users: Mutex<Vec<User>>,
     pub(crate) faults: Faults,
+    pub(crate) budgets: Budgets,
     pub(crate) log: Log,
     pub(crate) tls: Option<TlsAcceptor>,
     tasks: Mutex<JoinSet<()>>,
@@ -149,6 +156,7 @@ impl Server {
             config,
             store,
             faults: Faults::default(),
+            budgets: Budgets::default(),
             log: Log::default(),
             tls,
             tasks: Mutex::new(JoinSet::new()),
@@ -209,6 +217,11 @@ impl Server {
     /// Counters.
     pub fn stats(&self) -> Stats {
         self.shared.log.stats()
+    }
+
+    /// How often users had to rest ([`Budget`]), and how many commands came late in a rest all the same.
+    pub fn rests(&self) -> (u64, u64) {
+        self.shared.budgets.told()
     }
 
     /// Replaces a user's password, or adds the user.

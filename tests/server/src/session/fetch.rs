@@ -217,7 +217,7 @@ impl Session {
 
     fn tell_item(&mut self, picked: &Picked, item: &Item, lies: &[Falsehood]) {
         let message = &picked.message;
-        let zone_kept = self.shared.config.zone_kept;
+        let (zone_kept, estimate) = (self.shared.config.zone_kept, self.shared.config.size_estimate);
         let out = &mut self.wire.out;
         match item {
             Item::Uid => out.extend_from_slice(format!("UID {}", message.uid).as_bytes()),
@@ -233,7 +233,7 @@ impl Session {
                     Falsehood::SizeDelta(delta) => Some(*delta),
                     _ => None,
                 });
-                let size = (message.body.len() as u64).saturating_add_signed(delta.unwrap_or(0));
+                let size = (message.body.len() as u64).saturating_add_signed(delta.unwrap_or(estimate));
                 out.extend_from_slice(format!("RFC822.SIZE {size}").as_bytes());
             }
             Item::Envelope => {

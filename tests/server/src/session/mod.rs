@@ -17,6 +17,7 @@ mod selected;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::budget::Verdict;
 use crate::config::{Features, Literals, TlsMode};
 use crate::faults::{Act, Event, Falsehood, Gate, Lie, Point};
 use crate::log::Logged;
@@ -157,6 +158,10 @@ pub(crate) struct Session {
     qresync: bool,
     secure: bool,
     start_tls: bool,
+    /// The OK of the command at hand warns.
+    warned: bool,
+    /// How many commands were refused.
+    errors: u32,
     orders: Orders,
 }
 
@@ -185,6 +190,8 @@ impl Session {
             qresync: false,
             secure: false,
             start_tls: false,
+            warned: false,
+            errors: 0,
             orders,
         }
     }
@@ -196,6 +203,10 @@ impl Session {
 
     async fn serve(&mut self) -> Result<(), End> {
         self.wire.act(Event::Connect).await?;
+        let open = self.shared.log.stats().open;
+        if self.shared.config.connections_max.is_some_and(|max| open > max) {
+            return Err(self.wire.close().await);
+        }
         self.secure = self.shared.config.tls != TlsMode::StartTls || !self.wire.can_start_tls();
         if self.shared.config.tls == TlsMode::Implicit && self.wire.can_start_tls() {
             self.make_tls().await?;
@@ -256,7 +267,11 @@ impl Session {
         let text = Text { bytes: line, literals: Vec::new() };
         let mut command = Command { tag, verb, text, arguments, logged };
         self.orders = Orders::new(&command.tag);
-        let reply = match self.fire(Event::Command(&command.verb)).await? {
+        let ordered = match self.fire(Event::Command(&command.verb)).await? {
+            Some(reply) => Some(reply),
+            None => self.over_budget(&command.verb),
+        };
+        let reply = match ordered {
             Some(reply) => {
                 self.skip_literals(&command.text.bytes).await?;
                 reply
@@ -298,10 +313,34 @@ impl Session {
         Ok(other.unwrap_or(reply))
     }
 
+    /// Asks whether the user may still ask. Whoever leaves may.
+    fn over_budget(&mut self, verb: &str) -> Option<Reply> {
+        self.warned = false;
+        let (Some(budget), Some(account)) = (&self.shared.config.budget, &self.account) else { return None };
+        if verb == "LOGOUT" {
+            return None;
+        }
+        match self.shared.budgets.ask(account.user(), budget) {
+            Verdict::Granted => None,
+            Verdict::Warned => {
+                self.warned = true;
+                None
+            }
+            Verdict::Refused(text) => Some(Reply(text)),
+        }
+    }
+
     async fn answer(&mut self, command: &Command, Reply(text): Reply) -> Result<(), End> {
         let verb = command.verb.as_str();
-        self.wire.put(format!("{} {text}", command.tag));
+        let warning = if self.warned && text.starts_with("OK") { " [THROTTLED]" } else { "" };
+        self.wire.put(format!("{} {text}{warning}", command.tag));
         self.fire(Event::AfterReply(verb)).await?;
+        self.errors += u32::from(!text.starts_with("OK"));
+        if let Some((_, words)) = self.shared.config.errors_max.as_ref().filter(|(max, _)| self.errors >= *max) {
+            self.wire.put(format!("* BYE {words}"));
+            self.wire.flush().await?;
+            return Err(self.wire.close().await);
+        }
         if self.start_tls {
             self.start_tls = false;
             self.wire.flush().await?;

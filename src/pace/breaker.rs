@@ -1,0 +1,237 @@
+//! A host that is down is asked by one at a time and ever less often; everybody else waits for what that one finds.
+//!
+//! ```text
+//!            lost()                    probe fails: next() grows
+//!   up ───────────────▶ down ─ due ─▶ probing ──┐
+//!    ▲                    ▲                     │
+//!    │                    └─────────────────────┤
+//!    └──────────── reached(), by whomever ◀─────┘
+//! ```
+
+use super::Backoff;
+use crate::failure::Failure;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::time::Instant;
+
+/// However short the first delays are: a host is not asked in a tight loop.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+
+/// Since when a host cannot be reached, and why.
+#[derive(Debug, Clone)]
+pub struct Outage {
+    /// When it was first found out.
+    pub since: SystemTime,
+    /// What the last probe met.
+    pub failure: Failure,
+}
+
+/// What all accounts of a host know of its being there. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Breaker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    down: Mutex<Option<Down>>,
+    /// Whose turn it is to probe, first come, first served.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    up: Notify,
+}
+
+#[derive(Debug)]
+struct Down {
+    outage: Outage,
+    due: Instant,
+    backoff: Backoff,
+}
+
+/// The right to ask a host once. Dropped without a word, it says nothing of the host.
+#[derive(Debug)]
+pub struct Attempt {
+    breaker: Breaker,
+    /// None: the host is up as far as anybody knows.
+    probe: Option<OwnedMutexGuard<()>>,
+}
+
+impl Breaker {
+    /// Gives what is wrong; None: nothing is known to be.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.down().as_ref().map(|down| down.outage.clone())
+    }
+
+    /// Waits until the host may be asked: it is up, or a probe is due and nobody else makes it.
+    pub async fn enter(&self) -> Attempt {
+        if self.outage().is_none() {
+            return Attempt { breaker: self.clone(), probe: None };
+        }
+        let turn = Arc::clone(&self.inner.turn).lock_owned().await;
+        loop {
+            let up = self.inner.up.notified();
+            tokio::pin!(up);
+            // From here on no change is missed.
+            up.as_mut().enable();
+            let due = match self.down().as_ref() {
+                None => return Attempt { breaker: self.clone(), probe: None },
+                Some(down) => down.due,
+            };
+            if due <= Instant::now() {
+                return Attempt { breaker: self.clone(), probe: Some(turn) };
+            }
+            drop(tokio::time::timeout_at(due, up).await);
+        }
+    }
+
+    fn reached(&self) {
+        if self.down().take().is_some() {
+            self.inner.up.notify_waiters();
+        }
+    }
+
+    fn down(&self) -> MutexGuard<'_, Option<Down>> {
+        self.inner.down.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// Says whether the host was down when this attempt began.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// The host has answered: whoever waits goes on.
+    pub fn reached(self) {
+        self.breaker.reached();
+    }
+
+    /// The host cannot be reached: from now on it is probed.
+    pub fn lost(self, failure: &Failure) {
+        let mut down = self.breaker.down();
+        match down.as_mut() {
+            Some(known) if self.probe.is_some() => {
+                known.outage.failure = failure.clone();
+                known.due = next(&mut known.backoff);
+            }
+            // What was under way when it was found out tells nothing new.
+            Some(_) => {}
+            None => {
+                let mut backoff = Backoff::default();
+                let due = next(&mut backoff);
+                let outage = Outage { since: SystemTime::now(), failure: failure.clone() };
+                *down = Some(Down { outage, due, backoff });
+            }
+        }
+    }
+}
+
+fn next(backoff: &mut Backoff) -> Instant {
+    Instant::now() + backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Kind;
+    use crate::mail::Side;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn failure(text: &str) -> Failure {
+        Failure::new(Side::Source, Kind::Unreachable, text)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forty_accounts_ask_a_dead_host_one_at_a_time_and_ever_less_often() {
+        let (breaker, tries) = (Breaker::default(), Arc::new(Mutex::new(Vec::new())));
+        let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        breaker.enter().await.lost(&failure("first"));
+        let begin = Instant::now();
+        let mut accounts = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let (breaker, tries) = (breaker.clone(), Arc::clone(&tries));
+            let (inside, most) = (Arc::clone(&inside), Arc::clone(&most));
+            accounts.spawn(async move {
+                loop {
+                    let attempt = breaker.enter().await;
+                    if begin.elapsed() > Duration::from_secs(3 * 3600) {
+                        return attempt.reached();
+                    }
+                    most.fetch_max(inside.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                    tries.lock().unwrap().push(begin.elapsed());
+                    // As long as a connection may take.
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                    inside.fetch_sub(1, Ordering::Relaxed);
+                    attempt.lost(&failure("refused"));
+                }
+            });
+        }
+        while let Some(ended) = accounts.join_next().await {
+            ended.unwrap();
+        }
+        assert_eq!(most.load(Ordering::Relaxed), 1, "one probe at a time");
+        let tries = tries.lock().unwrap();
+        let within = |from: u64, to: u64| {
+            tries.iter().filter(|at| (Duration::from_secs(from)..Duration::from_secs(to)).contains(*at)).count()
+        };
+        assert!(within(0, 60) > 1, "{tries:?}");
+        // Five minutes at the most lie between two; half of that on average.
+        assert!((12..130).contains(&within(3600, 3 * 3600)), "{}", within(3600, 3 * 3600));
+        assert!(breaker.outage().is_none(), "the first who reaches it lets everybody go on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_finds_out_all_know_at_once() {
+        let breaker = Breaker::default();
+        breaker.enter().await.lost(&failure("refused"));
+        let since = breaker.outage().unwrap().since;
+        // Ten minutes of it: the next probe is minutes away at times.
+        for _ in 0..12 {
+            breaker.enter().await.lost(&failure("still refused"));
+        }
+        let outage = breaker.outage().unwrap();
+        assert_eq!((outage.since, outage.failure.text.as_str()), (since, "still refused"));
+        let waiting: Vec<_> = (0..5)
+            .map(|_| {
+                tokio::spawn({
+                    let breaker = breaker.clone();
+                    async move { breaker.enter().await.is_probe() }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        // Somebody's attempt from before comes through.
+        Attempt { breaker: breaker.clone(), probe: None }.reached();
+        let begin = Instant::now();
+        for waiter in waiting {
+            assert!(!waiter.await.unwrap());
+        }
+        assert!(begin.elapsed() < Duration::from_millis(5), "nobody waits for a probe any more: {:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_probing_leaves_the_turn_to_the_next() {
+        let breaker = Breaker::default();
+        breaker.enter().await.lost(&failure("refused"));
+        drop(breaker.enter().await);
+        let waiter = breaker.enter();
+        assert!(tokio::time::timeout(Duration::from_millis(1), waiter).await.is_ok());
+        // Dropped as it waits for its turn, too.
+        let probe = breaker.enter().await;
+        assert!(tokio::time::timeout(Duration::from_secs(1), breaker.enter()).await.is_err());
+        drop(probe);
+        assert!(breaker.enter().await.is_probe());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_under_way_when_a_host_was_lost_makes_no_delay_longer() {
+        let breaker = Breaker::default();
+        let under_way: Vec<_> = futures_util::future::join_all((0..40).map(|_| breaker.enter())).await;
+        under_way.into_iter().for_each(|attempt| attempt.lost(&failure("refused")));
+        let begin = Instant::now();
+        assert!(breaker.enter().await.is_probe());
+        assert!(begin.elapsed() <= Duration::from_secs(1) + Duration::from_millis(5), "{:?}", begin.elapsed());
+    }
+}
