@@ -88,6 +88,8 @@ pub struct Config {
     pub line_bytes_max: usize,
     /// Everything is written in pieces of this many bytes, each flushed by itself.
     pub split_bytes: Option<usize>,
+    /// Whether every piece of mail is noted with its time: see [`crate::Server::traffic`].
+    pub logs_traffic: bool,
 }
 
 impl Default for Config {
@@ -131,6 +133,7 @@ impl Default for Config {
             executes_refused_literals: false,
             line_bytes_max: 65_536,
             split_bytes: None,
+            logs_traffic: false,
         }
     }
 }

@@ -56,7 +56,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use config::{Config, Doubles, Features, Keywords, Literals, Mechanism, TlsMode, User};
 pub use faults::{Act, Falsehood, Faults, Gate, Held, Lie, Nth, Point, Rule, RuleId};
-pub use log::{Logged, Stats};
+pub use log::{Logged, Moved, Stats};
 pub use store::{
     Account, Body, FolderInfo, FolderSpec, Layout, Message, NewMessage, Store, StoreError, normalise_flags,
 };
@@ -209,6 +209,11 @@ impl Server {
     /// Counters.
     pub fn stats(&self) -> Stats {
         self.shared.log.stats()
+    }
+
+    /// What moved for a user, and when; nothing unless the configuration says so.
+    pub fn traffic(&self, user: &str) -> Vec<(tokio::time::Instant, Moved)> {
+        self.shared.log.traffic(user)
     }
 
     /// Replaces a user's password, or adds the user.
