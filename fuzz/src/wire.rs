@@ -140,7 +140,8 @@ async fn talk(script: Script) -> Result<(), ImapError> {
     let sign_in = SignIn { user: "u".to_owned(), admin: None, credential };
     let keychain = Keychain::new(&sign_in.credential);
     let timeout = Duration::from_secs(60);
-    let opening = Opening { dial: &dial, endpoint: &endpoint, sign_in: &sign_in, keychain: &keychain, timeout };
+    let opening =
+        Opening { dial: &dial, endpoint: &endpoint, sign_in: &sign_in, keychain: &keychain, timeout, commands: None };
     let mut session = Session::<Target>::open(opening).await?;
     let folders = session.folders().await?;
     let namespace = session.namespace().await?;

@@ -20,6 +20,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { needs: "0.1.0", sql: FORMAT_1 },
     Step { needs: "0.2.0", sql: FORMAT_2 },
     Step { needs: "0.2.0", sql: FORMAT_3 },
+    Step { needs: "0.2.0", sql: FORMAT_4 },
 ];
 
 /// Codes of `stage` and `evidence` are in `codec`. Times are milliseconds since 1970.
@@ -150,6 +151,18 @@ CREATE TABLE sums (
 const FORMAT_3: &str = "
 ALTER TABLE surplus ADD COLUMN validity INTEGER NOT NULL DEFAULT 1;
 UPDATE surplus SET validity = COALESCE((SELECT validity FROM folders WHERE id = folder), 1);
+";
+
+/// What was let go of the daily allowances of providers.
+const FORMAT_4: &str = "
+CREATE TABLE allowances (
+    side TEXT NOT NULL,
+    host TEXT NOT NULL,
+    user TEXT NOT NULL,                         -- empty: all users of the host together
+    day INTEGER NOT NULL,                       -- when it began, in seconds since 1970
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (side, host, user, day)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Gives the newest format of these steps.

@@ -25,7 +25,7 @@ pub use append::{Answer, Outgoing};
 pub use body::{Body, BodyRoom, Recipients, Traits};
 pub use connection::Capabilities;
 pub use error::{ImapError, Refusal};
-pub use fetch::{Brake, Fetched, RefusedFetch};
+pub use fetch::{Brake, CommandBrake, Fetched, RefusedFetch};
 pub use folders::Namespace;
 pub use session::{End, FLAG_BYTES_MAX, FlagChange, Opened, Permanent, Session, Source, Target};
 pub use signin::Opening;

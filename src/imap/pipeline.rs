@@ -2,6 +2,7 @@
 
 use super::connection::{Completion, Connection, Line, sort_line};
 use super::error::ImapError;
+use super::fetch::turn;
 use super::token::Response;
 use super::wire::{Broken, NoBodies};
 use crate::provider::Phase;
@@ -32,6 +33,7 @@ pub(super) async fn run(
         while under_way.len() < window
             && let Some(command) = waiting.next()
         {
+            turn(&connection.turns).await;
             let tag = connection.next_tag();
             text.push_str(&format!("{tag} {command}\r\n"));
             under_way.insert(tag.into_bytes());

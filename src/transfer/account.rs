@@ -1,5 +1,6 @@
 //! One account: both sides opened, folders mapped, folder passes run side by side, the end written down.
 
+use super::allowance::Purses;
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
@@ -12,7 +13,7 @@ use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Namespace, Source, Target};
 use crate::mail::{Evidence, Fate, Flags, Folder, FolderPath, Side, WireName};
-use crate::pace::Patience;
+use crate::pace::{Limits, Patience};
 use crate::plan::{self, FolderMap, FolderPair, Order, TargetShape};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,29 +98,38 @@ impl Account {
         let stop = context.stop.child_token();
         let job = &context.job;
         let patience = Patience { outage: job.options.outage, first_contact: job.options.first_contact };
-        let parts = |side: Side, mailbox: &config::Mailbox, limits, reached| PoolParts {
-            account: account.name.clone(),
-            mailbox: mailbox.clone(),
-            limits,
-            dial: Arc::clone(&context.shared.dial),
-            gate: context
-                .shared
-                .hosts
-                .gate(&format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port), job.host_connections),
-            patience,
-            timeout: job.options.timeout,
-            events: context.events.clone(),
-            stop: stop.clone(),
-            ledger: ledger.clone(),
-            id,
-            reached,
+        let shared = &context.shared;
+        let parts = |side: Side, mailbox: &config::Mailbox, limits: &Limits, reached| {
+            let host = format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port);
+            let owner = match side {
+                Side::Source => (key.source_host(), key.source_user()),
+                Side::Target => (key.target_host(), key.target_user()),
+            };
+            let allowances = (mailbox.bytes_per_day, job.host_bytes_per_day);
+            PoolParts {
+                account: account.name.clone(),
+                mailbox: mailbox.clone(),
+                limits: limits.clone(),
+                host: shared.pacers.pace(&host, &job.host_rates),
+                clock: shared.pacers.clock(),
+                purses: Purses::new(&ledger, shared.pacers.clock(), side, owner, allowances),
+                dial: Arc::clone(&shared.dial),
+                gate: shared.hosts.gate(&host, job.host_connections),
+                patience,
+                timeout: job.options.timeout,
+                events: context.events.clone(),
+                stop: stop.clone(),
+                ledger: ledger.clone(),
+                id,
+                reached,
+            }
         };
         let source_reached = ledger.has_reached(id, Side::Source).await?;
         let target_reached = ledger.has_reached(id, Side::Target).await?;
         Ok(Self {
             name: account.name.clone(),
-            source: Pool::new(parts(Side::Source, &account.source, job.source_limits, source_reached)),
-            target: Pool::new(parts(Side::Target, &account.target, job.target_limits, target_reached)),
+            source: Pool::new(parts(Side::Source, &account.source, &job.source_limits, source_reached)),
+            target: Pool::new(parts(Side::Target, &account.target, &job.target_limits, target_reached)),
             id,
             key,
             ledger,
@@ -246,6 +256,7 @@ pub(super) async fn run(context: Arc<Context>, account: config::Account) -> Acco
     };
     if let Err(failure) = run_prepared(&context, &account, &mut end).await {
         end.ending = ending(&failure);
+        tell_parked(&context, &name, &failure).await;
         end.failure = Some(failure);
     }
     context
@@ -260,6 +271,28 @@ pub(super) async fn run(context: Arc<Context>, account: config::Account) -> Acco
         })
         .await;
     end
+}
+
+/// Tells of an account that has to wait for the day to return.
+async fn tell_parked(context: &Context, account: &str, failure: &Failure) {
+    if let (Kind::AllowanceSpent, Some(side), Some(wait)) = (failure.kind, failure.side, failure.wait) {
+        let (seconds, why) = (wait.as_secs_f64().ceil() as u64, failure.text.clone());
+        context.events.send(Event::Waiting { account: account.to_owned(), side, seconds, why }).await;
+    }
+}
+
+/// Gives when an account may go on, where that is known. What was under way when a day was spent took its time: the wait runs
+/// from now on.
+fn parked_until(context: &Context, account: &Account, failure: &mut Failure) -> Option<SystemTime> {
+    let now = context.shared.pacers.clock().now();
+    if failure.kind == Kind::AllowanceSpent {
+        let until = match failure.side {
+            Some(Side::Target) => account.target.spent_until(),
+            _ => account.source.spent_until(),
+        };
+        failure.wait = until.map(|until| until.duration_since(now).unwrap_or_default());
+    }
+    failure.wait.map(|wait| now + wait)
 }
 
 fn ending(failure: &Failure) -> Ending {
@@ -285,6 +318,7 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     }
     prepared.source.close().await;
     prepared.target.close().await;
+    let until = ran.as_mut().err().and_then(|failure| parked_until(context, &prepared, failure));
     // The job's own stop is told apart from a stop that a failure of this account caused.
     let state = match &ran {
         Ok(()) if end.ending == Ending::Complete => AccountState::Complete { at: SystemTime::now() },
@@ -293,7 +327,7 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
         Ok(()) => AccountState::Exceptions { at: SystemTime::now() },
         Err(failure) => match ending(failure) {
             Ending::Stopped => AccountState::Interrupted,
-            Ending::Parked => AccountState::Parked { until: None, why: failure.text.clone() },
+            Ending::Parked => AccountState::Parked { until, why: failure.text.clone() },
             Ending::Failed | Ending::Complete | Ending::Exceptions => AccountState::Failed(FailureNote::from(failure)),
         },
     };

@@ -5,6 +5,7 @@
 //! equality.
 
 mod account;
+mod allowance;
 mod audit;
 mod batch;
 mod bytes;
@@ -38,7 +39,7 @@ use crate::checkpoint::Ledger;
 use crate::config::Job;
 use crate::imap::BodyRoom;
 use crate::net::{Dial, Network};
-use crate::pace::Hosts;
+use crate::pace::{HostPacers, Hosts, WallClock};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,6 +92,7 @@ pub struct Mode {
 pub struct Shared {
     dial: Arc<dyn Dial>,
     hosts: Hosts,
+    pacers: HostPacers,
     room: BodyRoom,
 }
 
@@ -106,7 +108,19 @@ impl Shared {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&spool)?;
-        Ok(Self { dial, hosts: Hosts::default(), room: BodyRoom::new(memory, spool_above, &spool) })
+        Ok(Self {
+            dial,
+            hosts: Hosts::default(),
+            pacers: HostPacers::default(),
+            room: BodyRoom::new(memory, spool_above, &spool),
+        })
+    }
+
+    /// Makes hours and days begin by a clock of the caller's: for tests. Nothing may have been run before.
+    #[must_use]
+    pub fn by_clock(mut self, clock: WallClock) -> Self {
+        self.pacers = HostPacers::by(clock);
+        self
     }
 
     /// As [`Self::new`], over the network as it is.

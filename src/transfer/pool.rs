@@ -3,17 +3,20 @@
 //! Invariants: never more connections than the limits and the host's learned wall allow; whoever takes from both sides
 //! takes from the source first, so that nobody waits in a circle; a session that broke is never used again.
 
+use super::allowance::Purses;
 use super::{Event, Events};
 use crate::auth::{Credential, Keychain};
 use crate::checkpoint::{AccountId, Ledger};
 use crate::config::Mailbox;
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{Brake, End, Opening, Session};
+use crate::imap::{Brake, CommandBrake, End, Opening, Session};
+use crate::mail::Side;
 use crate::net::Dial;
-use crate::pace::{Backoff, Gate, Limits, Pacer, Patience, Permit};
+use crate::pace::{Backoff, Gate, HostPace, Limits, Pacer, Patience, Permit, WallClock};
+use futures_util::future::BoxFuture;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +26,10 @@ pub(super) struct PoolParts {
     pub(super) account: String,
     pub(super) mailbox: Mailbox,
     pub(super) limits: Limits,
+    /// What holds all accounts of this side's host back together.
+    pub(super) host: HostPace,
+    pub(super) clock: WallClock,
+    pub(super) purses: Purses,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) gate: Gate,
     pub(super) patience: Patience,
@@ -46,6 +53,8 @@ pub(super) struct Pool<E> {
     alive: Arc<()>,
     reached: AtomicBool,
     pub(super) brake: PoolBrake,
+    /// None: no limit holds commands back.
+    commands: Option<Arc<dyn CommandBrake>>,
 }
 
 /// An open session and its right to be.
@@ -81,41 +90,75 @@ pub(super) fn delay(
     /// However early a try is: a host is not asked in a tight loop.
     const PAUSE_MIN: Duration = Duration::from_millis(200);
     match failure.wait {
+        // The account parks: others need its place, and nothing is to be found out meanwhile.
+        _ if failure.kind == Kind::AllowanceSpent => None,
         Some(named) => patience.decide(since, reached, named).filter(|delay| *delay >= named),
         None => patience.decide(since, reached, backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)),
     }
 }
 
-/// The limits of a side, as the wire asks for them.
+/// The limits of a side, as the wire asks for them: the account's own, then what it shares with others on the host.
 #[derive(Clone)]
 pub(super) struct PoolBrake {
-    pacer: Pacer,
-    burst: (u32, u64),
+    account: Pacer,
+    host: HostPace,
+    /// What pays for bodies that are fetched; None: they cost nothing.
+    fetched: Option<Purses>,
 }
 
 impl Brake for PoolBrake {
     async fn messages(&self, count: u32) {
-        for _ in 0..count {
-            self.pacer.message().await;
-        }
+        self.account.messages(count).await;
+        self.host.messages(count).await;
     }
 
     async fn bytes(&self, count: u64) {
-        self.pacer.bytes(count).await;
+        self.account.bytes(count).await;
+        self.host.bytes(count).await;
     }
 
     fn burst(&self) -> (u32, u64) {
-        self.burst
+        /// A command asks for no more than this part of a day's allowance, or what is left of it at the end is of no use.
+        const PART_OF_DAY: u64 = 64;
+        let (account, host) = (self.account.burst(), self.host.burst());
+        let of_day = self.message_max().map_or(u64::MAX, |day| (day / PART_OF_DAY).max(1));
+        (account.0.min(host.0), account.1.min(host.1).min(of_day))
+    }
+
+    async fn afford(&self, bytes: u64) -> Result<(), Failure> {
+        match &self.fetched {
+            Some(purses) => purses.spend(bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    fn message_max(&self) -> Option<u64> {
+        self.fetched.as_ref()?.message_max()
+    }
+}
+
+impl CommandBrake for PoolBrake {
+    fn command(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.account.commands(1).await;
+            self.host.commands(1).await;
+        })
     }
 }
 
 impl<E: End> Pool<E> {
     pub(super) fn new(parts: PoolParts) -> Self {
-        let messages = parts.limits.messages_per_second.map_or(u32::MAX, |rate| rate.max(1.0) as u32);
         let brake = PoolBrake {
-            pacer: Pacer::new(&parts.limits),
-            burst: (messages, parts.limits.bytes_per_second.unwrap_or(u64::MAX)),
+            account: Pacer::new(&parts.limits.rates, parts.clock),
+            host: parts.host.clone(),
+            // What a target is sent is paid for before its intent; what is read back there is not what it counts.
+            fetched: (E::SIDE == Side::Source).then(|| parts.purses.clone()),
         };
+        let commands: Option<Arc<dyn CommandBrake>> =
+            match brake.account.holds_commands() || brake.host.holds_commands() {
+                true => Some(Arc::new(brake.clone())),
+                false => None,
+            };
         Self {
             keychain: Keychain::new(&parts.mailbox.sign_in.credential),
             places: Arc::new(Semaphore::new(parts.limits.connections.max(1))),
@@ -124,6 +167,7 @@ impl<E: End> Pool<E> {
             returned: Notify::new(),
             reached: AtomicBool::new(parts.reached),
             brake,
+            commands,
             parts,
         }
     }
@@ -217,6 +261,7 @@ impl<E: End> Pool<E> {
             sign_in: &parts.mailbox.sign_in,
             keychain: &self.keychain,
             timeout: parts.timeout,
+            commands: self.commands.as_ref(),
         };
         let session = tokio::select! {
             session = Session::<E>::open(opening) => session,
@@ -263,8 +308,27 @@ impl<E: End> Pool<E> {
         self.returned.notify_one();
     }
 
+    /// Pays for a message that is to be appended.
+    ///
+    /// # Errors
+    /// A day's allowance is spent.
+    pub(super) async fn pay(&self, bytes: u64) -> Result<(), Failure> {
+        self.parts.purses.spend(bytes).await
+    }
+
+    /// Gives when a day's allowance that was found to be spent returns.
+    pub(super) fn spent_until(&self) -> Option<SystemTime> {
+        self.parts.purses.until()
+    }
+
+    /// Gives the bytes of the largest message that a day's allowance can ever pay for. None: any.
+    pub(super) fn message_max(&self) -> Option<u64> {
+        self.parts.purses.message_max()
+    }
+
     /// Closes all idle connections, politely.
     pub(super) async fn close(&self) {
+        self.parts.purses.give_back().await;
         let idle = std::mem::take(&mut *self.idle());
         for held in idle {
             held.session.logout().await;

@@ -165,7 +165,8 @@ async fn read_all(liar: Arc<Liar>) -> Result<(Vec<u32>, Vec<u32>), ImapError> {
     let sign_in = SignIn { user: "u".to_owned(), admin: None, credential };
     let keychain = Keychain::new(&sign_in.credential);
     let timeout = Duration::from_secs(60);
-    let opening = Opening { dial: &dial, endpoint: &endpoint, sign_in: &sign_in, keychain: &keychain, timeout };
+    let opening =
+        Opening { dial: &dial, endpoint: &endpoint, sign_in: &sign_in, keychain: &keychain, timeout, commands: None };
     let mut session = Session::<Source>::open(opening).await?;
     let folders = session.folders().await?;
     let state = session.examine(&folders[0].name).await?.state;
