@@ -95,6 +95,8 @@ pub struct FolderSummary {
     pub validity: Option<UidValidity>,
     /// The last pass ended clean.
     pub clean: bool,
+    /// Messages that the source had in it when it was last looked at, and their bytes where it told them; None: not known.
+    pub listed: Option<(u64, Option<u64>)>,
     /// What became of its messages.
     pub totals: Totals,
 }
@@ -200,8 +202,8 @@ impl Ledger {
 
     /// Gives the folders of an account that are worked on, by path.
     pub async fn folders(&self, account: AccountId) -> Result<Vec<FolderSummary>, LedgerError> {
-        const SQL: &str = "SELECT id, source, target, path, watermark IS NOT NULL, validity FROM folders
-            WHERE account = ?1 AND current = 1 ORDER BY path";
+        const SQL: &str = "SELECT id, source, target, path, watermark IS NOT NULL, validity, listed, listed_bytes
+            FROM folders WHERE account = ?1 AND current = 1 ORDER BY path";
         self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([account.0], folder)?;
@@ -416,6 +418,10 @@ fn folder(row: &Row<'_>) -> rusqlite::Result<FolderSummary> {
         path: path(row, 3)?,
         clean: row.get(4)?,
         validity: row.get::<_, Option<u32>>(5)?.and_then(UidValidity::new),
+        listed: row
+            .get::<_, Option<i64>>(6)?
+            .map(i64::unsigned_abs)
+            .zip(Some(row.get::<_, Option<i64>>(7)?.map(i64::unsigned_abs))),
         totals: Totals::default(),
     })
 }

@@ -153,7 +153,7 @@ ALTER TABLE surplus ADD COLUMN validity INTEGER NOT NULL DEFAULT 1;
 UPDATE surplus SET validity = COALESCE((SELECT validity FROM folders WHERE id = folder), 1);
 ";
 
-/// What was let go of the daily allowances of providers.
+/// What was let go of the daily allowances of providers, and what lies ahead in a folder.
 const FORMAT_4: &str = "
 CREATE TABLE allowances (
     side TEXT NOT NULL,
@@ -163,6 +163,10 @@ CREATE TABLE allowances (
     bytes INTEGER NOT NULL,
     PRIMARY KEY (side, host, user, day)
 ) STRICT, WITHOUT ROWID;
+
+-- What the source listed in the folder when it was last looked at; NULL: not known.
+ALTER TABLE folders ADD COLUMN listed INTEGER;
+ALTER TABLE folders ADD COLUMN listed_bytes INTEGER;
 ";
 
 /// Gives the newest format of these steps.

@@ -15,6 +15,7 @@
 mod bucket;
 mod clock;
 mod day;
+mod forecast;
 mod gate;
 mod host;
 mod patience;
@@ -23,6 +24,7 @@ mod rate;
 pub use bucket::Pacer;
 pub use clock::WallClock;
 pub use day::{Book, DayAllowance, Purse, Slice, Unpaid};
+pub use forecast::{CONNECTION_BYTES, CONNECTION_MESSAGES, HostLane, Lane, Load, Outlook, forecast};
 pub use gate::{Gate, Hosts, Permit};
 pub use host::{HostPace, HostPacers};
 pub use patience::{Backoff, Patience};

@@ -371,7 +371,10 @@ async fn run_folders(context: &Arc<Context>, account: &Arc<Account>, end: &mut A
     // All places are written down before the first folder is made: what the target then calls its roles moves none of them.
     for pair in &survey.map.pairs {
         let target_name = names::target_name(pair, &survey.target_namespace);
-        account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+        let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+        if let Some(state) = pair.source.state {
+            account.ledger.set_listed(row.id, state.messages.into(), None).await?;
+        }
     }
     let survey = Arc::new(survey);
     let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));

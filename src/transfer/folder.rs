@@ -173,7 +173,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             advanced: false,
             done: false,
         };
-        let failure = match pass.run().await {
+        let failure = match Box::pin(pass.run()).await {
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
             Ok(Passed::Again) if pass.memory.again < AGAIN_MAX => {
                 pass.memory.again += 1;
@@ -344,7 +344,7 @@ impl Pass<'_> {
             self.memory.turned.extend(&uids);
         }
         self.order(&mut uids, &both.source_listing);
-        self.tell_plan(&path, &uids, &both.source_listing).await;
+        self.tell_plan(&path, &uids, &both.source_listing).await?;
         let floor = both.floor();
         let (source_lasts, lasts) = (both.source_lasts, both.source_lasts && both.target_lasts);
         let Both { source, mut target, source_validity, source_listing, target_opened, target_lasts, .. } = both;
@@ -684,7 +684,9 @@ impl Pass<'_> {
         }
     }
 
-    async fn tell_plan(&self, path: &str, uids: &[Uid], listing: &Listing) {
+    async fn tell_plan(&self, path: &str, uids: &[Uid], listing: &Listing) -> Result<(), Failure> {
+        let sizes = listing.uids().iter().filter_map(|uid| listing.get(*uid)?.size);
+        self.account.ledger.set_listed(self.row.id, listing.len() as u64, Some(sizes.sum())).await?;
         let bytes = uids.iter().filter_map(|uid| listing.get(*uid)?.size).sum();
         self.account
             .events
@@ -696,6 +698,7 @@ impl Pass<'_> {
                 bytes,
             })
             .await;
+        Ok(())
     }
 
     /// Remembers both sides as they are, where every message has its fate.

@@ -16,6 +16,7 @@ mod export;
 mod failed;
 mod flags;
 mod folder;
+mod forecast;
 mod look;
 mod names;
 mod namesake;
@@ -33,6 +34,7 @@ pub use account::{AccountEnd, key};
 pub use check::{AccountCheck, AccountPlan, FolderCheck, FolderForecast, SideCheck, check, plan};
 pub use event::{Ending, Event, Events};
 pub use export::{Exported, Saved, export};
+pub use forecast::{CONNECTION_SPEED, Expected, MESSAGE_BYTES, expected};
 pub use verify::{AccountVerdict, FolderVerdict, Level, MessageVerdict, verify, verify_telling};
 
 use crate::checkpoint::Ledger;

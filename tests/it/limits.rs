@@ -1,6 +1,7 @@
 //! Limits, measured at the servers over whole runs: on a clock that stands still while there is work to do, so that a busy
 //! machine changes nothing.
 
+use crate::program::{self, Program};
 use crate::support::haul::{Haul, Ran, Side};
 use mailhaul::checkpoint::{AccountState, Ledger};
 use mailhaul::failure::Kind;
@@ -363,5 +364,77 @@ async fn a_message_no_day_allows_is_listed_and_the_others_go_on() {
         assert_eq!(ran.end.accounts[0].ending, Ending::Exceptions, "{side}: {:?}", ran.end);
         assert_eq!(ran.listed().len(), 1, "{side}");
         assert_eq!(world.target.account("a").messages("INBOX").unwrap().len(), 10, "{side}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forecast_is_what_happens_then() {
+    let job = "[limits.target]\nmessages_per_second = 10\nbytes_per_day = \"1 MiB\"";
+    let world = World::new(&["a", "b"], job);
+    world.fill("a", 80, 30_000);
+    world.fill("b", 300, 1000);
+    let look = async |world: &World, clock: &str| {
+        let ledger = Ledger::open(&world.haul.state()).unwrap();
+        let (context, _events) = world.context(&ledger, clock);
+        let plans = transfer::plan(context).await;
+        let (context, _events) = world.context(&ledger, clock);
+        let checks = transfer::check(context).await;
+        let known = ledger.accounts().await.unwrap();
+        let job = Arc::new(world.haul.job());
+        let status = transfer::expected(job, &ledger, &known).await.unwrap();
+        ledger.close().await.unwrap();
+        let planned: Vec<_> = plans.into_iter().map(|plan| plan.expected.unwrap()).collect();
+        (planned, checks.into_iter().map(|check| check.expected.unwrap()).collect::<Vec<_>>(), status)
+    };
+    let (planned, checked, status) = look(&world, "2026-11-02T09:00:00Z").await;
+    assert_eq!((planned[0].messages, planned[1].messages, checked[0].messages), (80, 300, 80));
+    assert!(
+        planned[0].bytes > 80 * 30_000 && checked[0].bytes == 80 * transfer::MESSAGE_BYTES,
+        "{planned:?} {checked:?}"
+    );
+    // Two days' allowances are spent before it is done on the third; the other takes half a minute.
+    let third_day = humantime::parse_rfc3339("2026-11-04T00:00:00Z").unwrap();
+    let done = planned[0].done.unwrap().duration_since(third_day).unwrap();
+    assert!(done < Duration::from_secs(60), "{planned:?}");
+    assert!((28..=31).contains(&planned[1].seconds.unwrap()), "{planned:?}");
+    assert_eq!(status, [None, None], "nothing was begun");
+
+    world.run_at("2026-11-02T09:00:00Z").await;
+    let (planned, _, status) = look(&world, "2026-11-02T10:00:00Z").await;
+    let left = 80 - world.target.account("a").messages("INBOX").unwrap().len() as u64;
+    assert_eq!((planned[0].messages, planned[1].messages), (left, 0));
+    assert!(planned[0].done.unwrap().duration_since(third_day).unwrap() < Duration::from_secs(60), "{planned:?}");
+    let [Some(status), None] = status.as_slice() else { panic!("{status:?}") };
+    assert_eq!((status.messages, status.folders_unknown), (left, 0), "{status:?}");
+    assert!(status.bytes.abs_diff(planned[0].bytes) < 1000, "{status:?} {planned:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_reads_until_when_an_account_waits_and_when_it_will_be_done() {
+    let source = Server::start(Config::plain("u")).await.unwrap();
+    let target = Server::start(Config::plain("u")).await.unwrap();
+    for number in 0..60 {
+        let text = format!("Subject: {number}\r\n\r\n{}", "0123456789\r\n".repeat(2500));
+        source.account("u").add("INBOX", NewMessage::new(text.as_str())).unwrap();
+    }
+    let (from, to) = (Side::plain(source.port()), Side::plain(target.port()));
+    let program = Program::new();
+    let limits = "name = \"acme\"\n[limits.target]\nbytes_per_day = \"1 MiB\"";
+    program.write("job.toml", &program::job(&from, &to, "u", limits));
+    for (line, code, words) in [
+        (
+            "check job.toml",
+            0,
+            &["left to copy: 60 messages", "all accounts: done by 20", "taken that a folder lacks"][..],
+        ),
+        ("plan job.toml", 0, &["done by 20", "taken that each connection moves"][..]),
+        ("run job.toml", 5, &["the 1 MB of bytes_per_day are spent until 20", "waits "][..]),
+        ("status", 0, &["parked until 20", "ahead of acme:", "u: left to copy: ", "if it begins now"][..]),
+        ("resume", 5, &["are spent until 20"][..]),
+    ] {
+        let ended = program.run(line);
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, code, "{line}: {said}");
+        words.iter().for_each(|words| assert!(said.contains(words), "{line}: {words:?} is not in\n{said}"));
     }
 }
