@@ -78,6 +78,8 @@ pub enum Kind {
     TooManyConnections,
     /// The server asks to wait.
     Throttled,
+    /// What the job allows to be moved in a day has been moved.
+    AllowanceSpent,
     /// The server is busy or down and says so.
     Unavailable,
     /// The target mailbox is full.
@@ -125,7 +127,7 @@ impl Kind {
             | Self::AccountBusy => (Scope::Account, Remedy::Ask),
             Self::TokenExpired => (Scope::Session, Remedy::Refresh),
             Self::TooManyConnections => (Scope::Session, Remedy::FewerConnections),
-            Self::Throttled | Self::Unavailable => (Scope::Account, Remedy::Later),
+            Self::Throttled | Self::Unavailable | Self::AllowanceSpent => (Scope::Account, Remedy::Later),
             Self::Protocol => (Scope::Session, Remedy::Reconnect),
             Self::MessageRefused => (Scope::Message, Remedy::Again),
             Self::MessageUnreadable | Self::Missing => (Scope::Message, Remedy::Again),

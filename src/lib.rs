@@ -24,7 +24,7 @@
 //! - [`imap`]: the wire: async-imap for control, our own data plane for everything that moves mail.
 //! - [`plan`]: what is right to do, decided from values: folder map, messages, matching by content, flags, verdicts.
 //! - [`checkpoint`]: what survives a crash: intents, what landed, fates, evidence, locks.
-//! - [`pace`]: when may we ask again: rates, connections, backoff, patience.
+//! - [`pace`]: when may we ask again: rates by the hour, a day's allowance, connections, backoff, patience; forecasts.
 //! - [`config`]: job files, from TOML to a [`config::Job`] that cannot be wrong.
 //! - [`transfer`]: the shell that carries out what `plan` decided, and tells what happens.
 //! - [`report`]: events, ledger and verdicts as people and programs read them.

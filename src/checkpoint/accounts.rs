@@ -403,6 +403,30 @@ impl Ledger {
         .map(drop)
     }
 
+    /// Remembers how many messages the source lists in a folder; with `bytes` also how large they are, without them nothing
+    /// is changed where the number is known already.
+    pub async fn set_listed(&self, folder: FolderId, messages: u64, bytes: Option<u64>) -> Result<(), LedgerError> {
+        const KNOWN: &str = "SELECT listed, listed_bytes FROM folders WHERE id = ?1";
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let (messages, bytes) = (number(messages), bytes.map(number));
+        let known: Option<(Option<i64>, Option<i64>)> = self
+            .read(move |connection| {
+                let found = connection.query_row(KNOWN, [folder.0], |row| Ok((row.get(0)?, row.get(1)?)));
+                Ok(found.optional()?)
+            })
+            .await?;
+        // A second run that changes nothing writes nothing.
+        if known.is_some_and(|(known, sized)| known == Some(messages) && (bytes.is_none() || sized == bytes)) {
+            return Ok(());
+        }
+        self.queue(move |connection| {
+            let values = params![folder.0, messages, bytes];
+            connection.execute("UPDATE folders SET listed = ?2, listed_bytes = ?3 WHERE id = ?1", values)?;
+            Ok(0)
+        })
+        .await
+    }
+
     /// Gives the job file an account was last run from, for the lock to name.
     pub(super) async fn lock_facts(&self, account: AccountId) -> Result<(AccountKey, PathBuf), LedgerError> {
         self.read(move |connection| {

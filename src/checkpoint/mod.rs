@@ -4,7 +4,7 @@
 //! requests waiting for it are committed together, so forty accounts share one `fsync`.
 //!
 //! Invariants:
-//! - What [`Ledger::intend`] was given is on the disk when it returns.
+//! - What [`Ledger::intend`] was given is on the disk when it returns, and what [`Ledger::lease`] gives.
 //! - A record is `Settled(Copied)` only through [`Landed`]: the target's tagged OK, or a look that found the message.
 //! - A message that has landed is not intended again unless it was settled otherwise in between.
 //! - After an error of the file nothing more is written: every later call fails with the same error.
@@ -16,6 +16,7 @@
 //! It never decides what is right to do, and it never makes a new file in place of a damaged one.
 
 mod accounts;
+mod allowances;
 mod codec;
 mod error;
 mod file;
@@ -36,6 +37,7 @@ mod tests;
 pub use accounts::{
     AccountId, AccountKey, AccountState, FailureNote, FolderId, FolderRow, JobReference, Left, Watermark,
 };
+pub use allowances::AllowanceOwner;
 pub use error::LedgerError;
 pub use lock::AccountLock;
 pub use namesakes::same_user;

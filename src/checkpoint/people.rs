@@ -99,6 +99,8 @@ pub struct FolderSummary {
     pub remembered: Option<Watermark>,
     /// Records of messages that had left the source by then.
     pub left: Left,
+    /// Messages that the source had in it when it was last looked at, and their bytes where it told them; None: not known.
+    pub listed: Option<(u64, Option<u64>)>,
     /// What became of its messages.
     pub totals: Totals,
 }
@@ -204,8 +206,8 @@ impl Ledger {
 
     /// Gives the folders of an account that are worked on, by path.
     pub async fn folders(&self, account: AccountId) -> Result<Vec<FolderSummary>, LedgerError> {
-        const SQL: &str = "SELECT id, source, target, path, watermark, validity, left_behind FROM folders
-            WHERE account = ?1 AND current = 1 ORDER BY path";
+        const SQL: &str = "SELECT id, source, target, path, watermark, validity, left_behind, listed, listed_bytes
+            FROM folders WHERE account = ?1 AND current = 1 ORDER BY path";
         self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([account.0], folder)?;
@@ -438,6 +440,10 @@ fn folder(row: &Row<'_>) -> rusqlite::Result<FolderSummary> {
         remembered: watermark(row, 4)?,
         left: left(row, 6)?,
         validity: row.get::<_, Option<u32>>(5)?.and_then(UidValidity::new),
+        listed: row
+            .get::<_, Option<i64>>(7)?
+            .map(i64::unsigned_abs)
+            .zip(Some(row.get::<_, Option<i64>>(8)?.map(i64::unsigned_abs))),
         totals: Totals::default(),
     })
 }

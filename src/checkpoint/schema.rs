@@ -21,6 +21,7 @@ pub(super) const STEPS: &[Step] = &[
     Step { needs: "0.2.0", sql: FORMAT_2 },
     Step { needs: "0.2.0", sql: FORMAT_3 },
     Step { needs: "0.2.0", sql: FORMAT_4 },
+    Step { needs: "0.2.0", sql: FORMAT_5 },
 ];
 
 /// Codes of `stage` and `evidence` are in `codec`. Times are milliseconds since 1970.
@@ -156,6 +157,22 @@ UPDATE surplus SET validity = COALESCE((SELECT validity FROM folders WHERE id = 
 /// Which records stand for messages that had left the source when the folder was remembered.
 const FORMAT_4: &str = "
 ALTER TABLE folders ADD COLUMN left_behind TEXT;
+";
+
+/// What was let go of the daily allowances of providers, and what lies ahead in a folder.
+const FORMAT_5: &str = "
+CREATE TABLE allowances (
+    side TEXT NOT NULL,
+    host TEXT NOT NULL,
+    user TEXT NOT NULL,                         -- empty: all users of the host together
+    day INTEGER NOT NULL,                       -- when it began, in seconds since 1970
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (side, host, user, day)
+) STRICT, WITHOUT ROWID;
+
+-- What the source listed in the folder when it was last looked at; NULL: not known.
+ALTER TABLE folders ADD COLUMN listed INTEGER;
+ALTER TABLE folders ADD COLUMN listed_bytes INTEGER;
 ";
 
 /// Gives the newest format of these steps.

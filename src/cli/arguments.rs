@@ -72,7 +72,8 @@ Examples:
   mailhaul check acme.toml other.toml
   mailhaul check acme.toml --json | jq '.accounts[].failures'
 
-Nothing is written on either server, and nothing is kept. Exit code 0 means that a run can begin.")]
+Nothing is written on either server, and nothing is kept. The forecast goes by the limits of the job
+file and by numbers of messages alone; plan knows better. Exit code 0 means that a run can begin.")]
     Check(Check),
     /// Show what a run would do, without doing it
     #[command(after_help = "\
@@ -108,7 +109,8 @@ Examples:
   mailhaul status
   mailhaul status acme.toml --json
 
-No server is asked: this is what the state directory knows.")]
+No server is asked: this is what the state directory knows, and when the rest will be done under the
+limits of the job file.")]
     Status(Resume),
     /// Compare both sides, message by message
     #[command(after_help = "\

@@ -112,7 +112,9 @@ impl Exit {
             Self::Unusable => "a job file or the command line cannot be used; nothing was connected to",
             Self::Exceptions => "done but for messages or folders that are listed",
             Self::Stopped => "stopped by a signal; mailhaul resume goes on",
-            Self::Parked => "a server asks to wait for longer than this run does; mailhaul resume goes on",
+            Self::Parked => {
+                "a server asks to wait for longer than this run does, or a day's allowance is spent; mailhaul resume goes on"
+            }
             Self::Incomplete => "verified: something is missing or differs that nothing explains; it is listed",
             Self::SignInRefused => "a sign-in was refused",
             Self::HostUnknown => "a host's name has no address",
@@ -154,7 +156,7 @@ impl Exit {
             Kind::SignInRefused | Kind::TokenExpired => Self::SignInRefused,
             Kind::MailboxClosed => Self::MailboxClosed,
             Kind::TooManyConnections => Self::TooManyConnections,
-            Kind::Throttled | Kind::Unavailable => Self::Parked,
+            Kind::Throttled | Kind::Unavailable | Kind::AllowanceSpent => Self::Parked,
             Kind::MailboxFull => Self::MailboxFull,
             Kind::Protocol => Self::Protocol,
             Kind::MessageRefused | Kind::MessageUnreadable | Kind::Missing | Kind::CopiesGone => Self::Exceptions,
@@ -264,7 +266,7 @@ mod tests {
          2  a job file or the command line cannot be used; nothing was connected to
          3  done but for messages or folders that are listed
          4  stopped by a signal; mailhaul resume goes on
-         5  a server asks to wait for longer than this run does; mailhaul resume goes on
+         5  a server asks to wait for longer than this run does, or a day's allowance is spent; mailhaul resume goes on
          6  verified: something is missing or differs that nothing explains; it is listed
         10  a sign-in was refused
         11  a host's name has no address
@@ -315,6 +317,7 @@ mod tests {
             (Kind::FolderRefused, 28),
             (Kind::Throttled, 5),
             (Kind::Unavailable, 5),
+            (Kind::AllowanceSpent, 5),
             (Kind::Stopped, 4),
             (Kind::MessageRefused, 3),
             (Kind::MessageUnreadable, 3),

@@ -4,10 +4,15 @@ use super::arguments::{Failed, Resume};
 use super::exit::Exit;
 use super::ground::{Ground, shell};
 use super::jobs::accounts_of;
-use crate::checkpoint::LedgerError;
-use crate::failure::Failure;
+use crate::checkpoint::{AccountSummary, Ledger, LedgerError};
+use crate::config;
+use crate::failure::{Failure, harmless};
 use crate::report::{self, Untold};
+use crate::transfer;
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -71,7 +76,8 @@ pub(super) fn print(text: &str) -> Result<(), Refusal> {
 
 /// `mailhaul status`.
 pub(super) async fn status(ground: &Ground, arguments: &Resume) -> Result<Exit, Refusal> {
-    let accounts = match ground.ledger_to_read()? {
+    let ledger = ground.ledger_to_read()?;
+    let accounts = match &ledger {
         Some(ledger) => ledger.accounts().await?,
         None => Vec::new(),
     };
@@ -85,8 +91,28 @@ pub(super) async fn status(ground: &Ground, arguments: &Resume) -> Result<Exit, 
         print("nothing has been run yet\n")?;
     } else {
         print(&report::status(&accounts, ground.paint()))?;
+        if let Some(ledger) = &ledger {
+            print(&ahead(ledger, &accounts).await?)?;
+        }
     }
     Ok(Exit::Complete)
+}
+
+/// Says what lies ahead of the jobs whose files are where they were and can be read: their limits decide.
+async fn ahead(ledger: &Ledger, accounts: &[AccountSummary]) -> Result<String, Refusal> {
+    let paths: BTreeSet<&Path> = accounts.iter().map(|account| account.job.path.as_path()).collect();
+    let mut text = String::new();
+    for path in paths {
+        let Ok(job) = config::load(path, &config::Context::terminal()) else { continue };
+        let job = Arc::new(job);
+        let expected = transfer::expected(Arc::clone(&job), ledger, accounts).await?;
+        let open = job.accounts.iter().zip(expected);
+        let open: Vec<_> = open.filter_map(|(account, expected)| Some((account.name.as_str(), expected?))).collect();
+        if !open.is_empty() {
+            text.push_str(&format!("\nahead of {}:\n{}", harmless(job.name.as_bytes()), report::outlook(&open)));
+        }
+    }
+    Ok(text)
 }
 
 /// `mailhaul failed`.

@@ -1,12 +1,12 @@
 //! What a job means: the written keys over the defaults, checked against each other and against what lies around.
 
 use super::error::{Error, Fault, Place, shown};
+use super::limits::Tables;
 use super::mailboxes::{self, Mailboxes};
 use super::raw;
 use super::reader::{Given, SECRET_FORMS, Written};
 use super::{Account, Context, Job, Patience, folders};
 use crate::mail::{Digest, Side};
-use crate::pace::Limits;
 use crate::transfer::Options;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,13 @@ pub(super) fn job(
     let mut warnings = Warnings::default();
     let folders = folders::rules(&written.folders, &defaults.folders, errors);
     let options = options(&written.transfer, &defaults.transfer, origin.context.patience, errors);
-    let accounts = self::accounts(written, accounts, defaults, origin, &mut warnings, errors);
+    let limits = Tables::new(written, defaults, errors);
+    let mut accounts = self::accounts(written, accounts, defaults, origin, &mut warnings, errors);
+    for account in accounts.iter_mut().flatten() {
+        for (side, mailbox) in [(Side::Source, &mut account.source), (Side::Target, &mut account.target)] {
+            mailbox.bytes_per_day = limits.bytes_per_day(side, &mailbox.endpoint.host);
+        }
+    }
     let stem = || origin.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let host_connections = written.host_connections.or(&defaults.host_connections);
     Some(Job {
@@ -40,28 +46,14 @@ pub(super) fn job(
         digest: origin.digest,
         order: *written.order.or(&defaults.order).value()?,
         folders: folders?,
-        source_limits: limits(&written.source_limits, &defaults.source_limits, written, defaults)?,
-        target_limits: limits(&written.target_limits, &defaults.target_limits, written, defaults)?,
+        source_limits: limits.side(|job| &job.source_limits)?,
+        target_limits: limits.side(|job| &job.target_limits)?,
+        host_rates: limits.host()?,
+        host_bytes_per_day: limits.host_bytes_per_day(),
         host_connections: host_connections.value()?.map(to_usize),
         options: options?,
         accounts: accounts?,
         warnings: warnings.into_texts(origin.context),
-    })
-}
-
-/// Gives the limits of one side: written for it, written for both, or the defaults in the same order.
-fn limits(side: &raw::Limits, side_default: &raw::Limits, written: &raw::Job, defaults: &raw::Job) -> Option<Limits> {
-    let (both, both_default) = (&written.limits, &defaults.limits);
-    let messages = side.messages_per_second.or(&both.messages_per_second);
-    let bytes = side.bytes_per_second.or(&both.bytes_per_second);
-    let connections = side.connections.or(&both.connections);
-    Some(Limits {
-        messages_per_second: *messages
-            .or(&side_default.messages_per_second)
-            .or(&both_default.messages_per_second)
-            .value()?,
-        bytes_per_second: *bytes.or(&side_default.bytes_per_second).or(&both_default.bytes_per_second).value()?,
-        connections: to_usize(*connections.or(&side_default.connections).or(&both_default.connections).value()?),
     })
 }
 

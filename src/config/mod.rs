@@ -13,11 +13,13 @@ mod daemon;
 mod error;
 mod folders;
 mod host;
+mod limits;
 mod mailboxes;
 mod meaning;
 mod raw;
 mod reader;
 mod secret;
+mod times;
 mod value;
 
 #[cfg(test)]
@@ -27,7 +29,7 @@ pub use context::{Context, Patience, SecretFile, Surroundings, System};
 pub use daemon::{DaemonConfig, load_daemon, parse_daemon};
 pub use error::{Error, Errors};
 
-use crate::{auth::SignIn, mail::Digest, net::Endpoint, pace::Limits, plan, transfer};
+use crate::{auth::SignIn, mail::Digest, net::Endpoint, pace::DayAllowance, pace::Limits, pace::Rates, plan, transfer};
 use error::{Fault, Place};
 use meaning::Origin;
 use reader::{Given, Reader, Written};
@@ -191,6 +193,10 @@ pub struct Job {
     pub target_limits: Limits,
     /// Connections to one host by all accounts together; None: no limit.
     pub host_connections: Option<usize>,
+    /// What may pass to one host, and from it, for all accounts together.
+    pub host_rates: Rates,
+    /// What may be fetched from one host, or sent to it, in a day by all accounts together; None: no limit.
+    pub host_bytes_per_day: Option<DayAllowance>,
     /// How it is carried out.
     pub options: transfer::Options,
     /// At least one; no two with the same source or target mailbox.
@@ -217,4 +223,6 @@ pub struct Mailbox {
     pub endpoint: Endpoint,
     /// Who signs in.
     pub sign_in: SignIn,
+    /// What may be fetched from it, or sent to it, in a day; None: no limit.
+    pub bytes_per_day: Option<DayAllowance>,
 }

@@ -5,10 +5,12 @@
 use super::error::Place;
 use super::host::host;
 use super::reader::{Given, Reader, SECRET, Schema, Table, Written};
+use super::times::{self, TimeOfDay};
 use super::value::{self, Read};
 use super::{folders, secret};
 use crate::auth::SecretSource;
 use crate::net::{Fingerprint, Tls};
+use crate::pace::Days;
 use crate::plan::Order;
 use crate::provider::Preset;
 use std::path::{Path, PathBuf};
@@ -19,10 +21,29 @@ pub(super) const SCHEMA: Schema = &[
     ("", &["name", "order", "source", "target", "limits", "folders", "transfer", "account", "accounts"]),
     ("source", SECTION),
     ("target", SECTION),
-    ("limits", &["messages_per_second", "bytes_per_second", "connections", "source", "target", "host"]),
+    (
+        "limits",
+        &[
+            "messages_per_second",
+            "bytes_per_second",
+            "commands_per_second",
+            "connections",
+            "bytes_per_day",
+            "day_begins",
+            "utc_offset",
+            "times",
+            "source",
+            "target",
+            "host",
+        ],
+    ),
+    ("limits.times", TIMES),
     ("limits.source", LIMITS),
+    ("limits.source.times", TIMES),
     ("limits.target", LIMITS),
-    ("limits.host", &["connections"]),
+    ("limits.target.times", TIMES),
+    ("limits.host", LIMITS),
+    ("limits.host.times", TIMES),
     ("folders", &["include", "exclude", "rename", "shared"]),
     (
         "transfer",
@@ -72,7 +93,16 @@ const MAILBOX: &[&str] = &[
     "plaintext",
     "connect_timeout",
 ];
-const LIMITS: &[&str] = &["messages_per_second", "bytes_per_second", "connections"];
+const LIMITS: &[&str] = &[
+    "messages_per_second",
+    "bytes_per_second",
+    "commands_per_second",
+    "connections",
+    "bytes_per_day",
+    "day_begins",
+    "times",
+];
+const TIMES: &[&str] = &["days", "hours", "messages_per_second", "bytes_per_second", "commands_per_second"];
 
 /// A job file.
 pub(super) struct Job {
@@ -84,7 +114,9 @@ pub(super) struct Job {
     pub(super) limits: Limits,
     pub(super) source_limits: Limits,
     pub(super) target_limits: Limits,
+    pub(super) host_limits: Limits,
     pub(super) host_connections: Given<Option<u64>>,
+    pub(super) utc_offset: Given<i16>,
     pub(super) folders: Folders,
     pub(super) transfer: Transfer,
     pub(super) accounts_file: Given<PathBuf>,
@@ -120,10 +152,27 @@ pub(super) struct Server {
     pub(super) token: Given<SecretSource>,
 }
 
+/// A table of limits. None: unlimited.
 pub(super) struct Limits {
     pub(super) messages_per_second: Given<Option<f64>>,
-    pub(super) bytes_per_second: Given<Option<u64>>,
+    pub(super) bytes_per_second: Given<Option<f64>>,
+    pub(super) commands_per_second: Given<Option<f64>>,
+    /// Of [limits.host], whose connections may be unlimited, nothing.
     pub(super) connections: Given<u64>,
+    pub(super) bytes_per_day: Given<Option<u64>>,
+    pub(super) day_begins: Given<TimeOfDay>,
+    pub(super) times: Vec<Hours>,
+}
+
+/// A window of a time table.
+pub(super) struct Hours {
+    pub(super) place: Place,
+    pub(super) days: Given<Days>,
+    /// Minutes after midnight.
+    pub(super) hours: Given<(u16, u16)>,
+    pub(super) messages_per_second: Given<Option<f64>>,
+    pub(super) bytes_per_second: Given<Option<f64>>,
+    pub(super) commands_per_second: Given<Option<f64>>,
 }
 
 pub(super) struct Folders {
@@ -174,9 +223,11 @@ pub(super) fn read(reader: &mut Reader<'_>, directory: &Path) -> Option<Job> {
         order: root.read(reader, "order", |value| value::choice(value, &orders)),
         source: section(&source, reader, directory),
         target: section(&target, reader, directory),
-        source_limits: side_limits(&source_limits, reader),
-        target_limits: side_limits(&target_limits, reader),
-        limits: side_limits(&limits, reader),
+        source_limits: side_limits(&source_limits, reader, "limits.source.times"),
+        target_limits: side_limits(&target_limits, reader, "limits.target.times"),
+        limits: side_limits(&limits, reader, "limits.times"),
+        host_limits: self::limits(&host_limits, reader, "limits.host.times"),
+        utc_offset: limits.read(reader, "utc_offset", times::utc_offset),
         host_connections: host_limits
             .read(reader, "connections", |value| value::whole_or_unlimited(value, 10_000, "20")),
         folders: folder_rules(&root.table(reader, "folders", "folders"), reader),
@@ -222,11 +273,36 @@ fn user_name(value: &toml::de::DeValue<'_>, example: &str) -> Read<String> {
     }
 }
 
-fn side_limits(table: &Table<'_>, reader: &mut Reader<'_>) -> Limits {
+fn side_limits(table: &Table<'_>, reader: &mut Reader<'_>, times: &'static str) -> Limits {
+    let connections = table.read(reader, "connections", |value| value::whole(value, 1, 100, "3"));
+    Limits { connections, ..limits(table, reader, times) }
+}
+
+/// Reads what all tables of limits have; `times` names the table's time table.
+fn limits(table: &Table<'_>, reader: &mut Reader<'_>, times: &'static str) -> Limits {
+    let windows = match table.tables(reader, "times", times) {
+        Given::Good(tables) => tables.value,
+        Given::Bad | Given::Absent => Vec::new(),
+    };
     Limits {
         messages_per_second: table.read(reader, "messages_per_second", value::rate),
         bytes_per_second: table.read(reader, "bytes_per_second", value::byte_rate),
-        connections: table.read(reader, "connections", |value| value::whole(value, 1, 100, "3")),
+        commands_per_second: table.read(reader, "commands_per_second", value::command_rate),
+        connections: Given::Absent,
+        bytes_per_day: table.read(reader, "bytes_per_day", value::bytes_per_day),
+        day_begins: table.read(reader, "day_begins", times::day_begins),
+        times: windows.iter().map(|window| hours(window, reader)).collect(),
+    }
+}
+
+fn hours(table: &Table<'_>, reader: &mut Reader<'_>) -> Hours {
+    Hours {
+        place: table.place.clone(),
+        days: table.read(reader, "days", times::days),
+        hours: table.read(reader, "hours", times::hours),
+        messages_per_second: table.read(reader, "messages_per_second", value::rate),
+        bytes_per_second: table.read(reader, "bytes_per_second", value::byte_rate),
+        commands_per_second: table.read(reader, "commands_per_second", value::command_rate),
     }
 }
 

@@ -203,6 +203,7 @@ fn table_text(path: &str) -> String {
         "" => "at the top of the file, before the first [table]".to_owned(),
         SECRET => "in password = { … } or token = { … }".to_owned(),
         "account" => "in [[account]]".to_owned(),
+        _ if path.ends_with(".times") => format!("in [[{path}]]"),
         _ => match path.strip_prefix("account.") {
             Some(side) => format!("in [[account]] {side} = {{ … }}"),
             None => format!("in [{path}]"),
@@ -324,7 +325,7 @@ impl<'t> Table<'t> {
         name: &'static str,
         path: &'static str,
     ) -> Given<Vec<Table<'t>>> {
-        let hint = format!("write [[{name}]] with two brackets: it may stand many times");
+        let hint = format!("write [[{path}]] with two brackets: it may stand many times");
         let array = self.read(reader, name, |value| match value.as_array() {
             Some(array) => Ok(array),
             None => Err(value::wrong_type("a list of tables", value).hint(hint.as_str())),

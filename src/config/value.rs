@@ -139,7 +139,16 @@ fn unlimited(value: &DeValue<'_>) -> Read<bool> {
 
 /// Messages a second, or none for no limit.
 pub(super) fn rate(value: &DeValue<'_>) -> Read<Option<f64>> {
-    /// One message in a thousand seconds, and more than any server takes.
+    rate_of(value, "messages")
+}
+
+/// Commands a second, or none for no limit.
+pub(super) fn command_rate(value: &DeValue<'_>) -> Read<Option<f64>> {
+    rate_of(value, "commands")
+}
+
+fn rate_of(value: &DeValue<'_>, what: &str) -> Read<Option<f64>> {
+    /// One in a thousand seconds, and more than any server takes.
     const RANGE: std::ops::RangeInclusive<f64> = 0.001..=100_000.0;
     if unlimited(value)? {
         return Ok(None);
@@ -148,20 +157,35 @@ pub(super) fn rate(value: &DeValue<'_>) -> Read<Option<f64>> {
         return Err(wrong_type("a number or \"unlimited\"", value).hint("write a number without quotes, such as 10"));
     };
     if !RANGE.contains(&number) {
-        let fault = Fault::new(format!("{number} is out of range: expected 0.001 to 100000 messages a second"));
+        let fault = Fault::new(format!("{number} is out of range: expected 0.001 to 100000 {what} a second"));
         return Err(fault.hint(r#"write a number such as 10, or "unlimited""#));
     }
     Ok(Some(number))
 }
 
 /// Bytes a second, or none for no limit.
-pub(super) fn byte_rate(value: &DeValue<'_>) -> Read<Option<u64>> {
+pub(super) fn byte_rate(value: &DeValue<'_>) -> Read<Option<f64>> {
     if unlimited(value)? {
         return Ok(None);
     }
-    bytes(value, (1 << 10, 1 << 40), r#""1 MiB""#).map(Some).map_err(|mut fault| {
+    #[allow(clippy::cast_precision_loss, reason = "at most 2^40")]
+    let rate = |bytes: u64| Some(bytes as f64);
+    bytes(value, (1 << 10, 1 << 40), r#""1 MiB""#).map(rate).map_err(|mut fault| {
         if value.as_str().is_some_and(|text| text.contains("/s")) {
             fault.hint = r#"leave out "/s": it is always by the second"#.to_owned();
+        }
+        fault
+    })
+}
+
+/// Bytes a day, or none for no limit.
+pub(super) fn bytes_per_day(value: &DeValue<'_>) -> Read<Option<u64>> {
+    if unlimited(value)? {
+        return Ok(None);
+    }
+    bytes(value, (1 << 20, 1 << 50), r#""500 MB""#).map(Some).map_err(|mut fault| {
+        if value.as_str().is_some_and(|text| text.contains('/')) {
+            fault.hint = "leave out what follows the slash: it is always by the day".to_owned();
         }
         fault
     })

@@ -162,6 +162,11 @@ pub(super) fn after(now: Instant, before: &Again, ends: &[AccountEnd], stopping:
         let turn = match end.ending {
             Ending::Complete | Ending::Exceptions => None,
             Ending::Failed if !is_busy => None,
+            // It knows the hour itself, and nobody is asked too often.
+            Ending::Parked if is_spent(end) => {
+                let named = end.failure.as_ref().and_then(|failure| failure.wait).unwrap_or(AGAIN_MAX);
+                Some(Turn { due: now + named, attempts: 0 })
+            }
             Ending::Stopped if stopping => Some(Turn { due: now, attempts }),
             Ending::Failed | Ending::Parked | Ending::Stopped => {
                 let named = end.failure.as_ref().and_then(|failure| failure.wait).unwrap_or_default();
@@ -171,6 +176,10 @@ pub(super) fn after(now: Instant, before: &Again, ends: &[AccountEnd], stopping:
         again.extend(turn.map(|turn| (end.name.clone(), turn)));
     }
     again
+}
+
+fn is_spent(end: &AccountEnd) -> bool {
+    end.failure.as_ref().is_some_and(|failure| failure.kind == Kind::AllowanceSpent)
 }
 
 fn delay(attempts: u32) -> Duration {
@@ -326,6 +335,10 @@ mod tests {
         let named = Failure::new(Side::Source, Kind::Throttled, "fetch").with_wait(Some(MINUTE * 600), true);
         let named = after(now, &again, &[end(Ending::Parked, Some(named))], false);
         assert_eq!(named["x"].due, now + MINUTE * 600, "a server's own time counts");
+        let spent =
+            Failure::new(Side::Target, Kind::AllowanceSpent, "send more today").with_wait(Some(MINUTE * 7), true);
+        let spent = after(now, &again, &[end(Ending::Parked, Some(spent))], false);
+        assert_eq!(spent["x"], Turn { due: now + MINUTE * 7, attempts: 0 }, "a day's return is known to the minute");
         assert!(after(now, &again, &[end(Ending::Complete, None)], false).is_empty());
     }
 

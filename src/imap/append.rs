@@ -12,12 +12,13 @@ use super::Appended;
 use super::body::Body;
 use super::connection::{Completion, Line, push_quoted, quotable, sort_line};
 use super::error::{ImapError, Refusal};
-use super::fetch::Brake;
+use super::fetch::{Brake, Turns, turn};
 use super::session::{Session, Target, uid_range};
 use super::token::starts_with;
 use super::wire::{Broken, NoBodies, Progress, Reader, flush, write};
 use crate::mail::{Flags, InternalDate, Uid, UidValidity, WireName};
 use crate::provider::{Phase, Status};
+use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -161,6 +162,7 @@ impl Session<Target> {
             flights,
             leave,
             next_tag,
+            turns: &connection.turns,
             stop,
         };
         let mut bye = None;
@@ -270,6 +272,7 @@ struct Writer<'a, W, N> {
     flights: mpsc::UnboundedSender<Flight>,
     leave: mpsc::UnboundedReceiver<Go>,
     next_tag: N,
+    turns: &'a Turns,
     stop: &'a CancellationToken,
 }
 
@@ -299,6 +302,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                         Ok(Some(outgoing)) => outgoing,
                         Ok(None) => break,
                         Err(_) => {
+                            turn(self.turns).await;
                             self.keep_alive().await?;
                             continue;
                         }
@@ -306,9 +310,13 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 }
             };
             let group = self.gather(outgoing, incoming, brake.burst());
-            self.progress.hold(true);
-            brake.messages(group.len() as u32).await;
-            self.progress.hold(false);
+            let turns = self.turns;
+            let count = group.len() as u32;
+            let held = async {
+                brake.messages(count).await;
+                turn(turns).await;
+            };
+            self.hold(held).await?;
             let careful = group[0].careful;
             let size = group.iter().map(|outgoing| outgoing.body.length() / 1024 + 1).sum::<u64>();
             let size = u32::try_from(size).unwrap_or(u32::MAX).min(WINDOW_KIB);
@@ -431,9 +439,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             if piece.is_empty() {
                 return Err(Broken::Io(std::io::Error::other("the spool file is shorter than the message")));
             }
-            self.progress.hold(true);
-            brake.bytes(piece.len() as u64).await;
-            self.progress.hold(false);
+            self.hold(brake.bytes(piece.len() as u64)).await?;
             self.buffer.extend_from_slice(&piece);
             sent += piece.len() as u64;
             self.write_if_large().await?;
@@ -455,6 +461,19 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         self.flights.send(flight).map_err(|_| Broken::Eof)?;
         self.buffer.extend_from_slice(format!("{tag} NOOP\r\n").as_bytes());
         self.flush().await
+    }
+
+    /// Waits for leave to go on. What has leave already goes out before: kept back, it would come in one burst with the rest.
+    async fn hold(&mut self, leave: impl Future<Output = ()>) -> Result<(), Broken> {
+        let mut leave = std::pin::pin!(leave);
+        if leave.as_mut().now_or_never().is_some() {
+            return Ok(());
+        }
+        self.flush().await?;
+        self.progress.hold(true);
+        leave.await;
+        self.progress.hold(false);
+        Ok(())
     }
 
     async fn write_if_large(&mut self) -> Result<(), Broken> {

@@ -11,6 +11,7 @@
 //! connection poisoned; async-imap never sees untagged data, so nothing a server sends can confuse it.
 
 use super::error::{ImapError, Refusal};
+use super::fetch::{Turns, turn};
 use super::token::{Response, Tokens, Value, starts_with};
 use super::wire::{Broken, Wire};
 use crate::net::BoxedIo;
@@ -110,6 +111,7 @@ pub(super) struct Connection {
     far: DuplexStream,
     pub(super) capabilities: Capabilities,
     pub(super) poisoned: bool,
+    pub(super) turns: Turns,
     bye: Option<Vec<u8>>,
     tag: u32,
     /// How many commands have been sent.
@@ -126,6 +128,7 @@ impl Connection {
             far,
             capabilities: Capabilities::default(),
             poisoned: false,
+            turns: None,
             bye: None,
             tag: 0,
             asked: 0,
@@ -147,7 +150,7 @@ impl Connection {
         let mut untagged = Vec::new();
         let mut ended = None;
         let called = {
-            let bridge = bridge(&mut self.wire, &mut self.far, &mut untagged, &mut ended);
+            let bridge = bridge(&mut self.wire, &mut self.far, &self.turns, &mut untagged, &mut ended);
             tokio::pin!(call);
             tokio::select! {
                 biased;
@@ -179,6 +182,7 @@ impl Connection {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(ImapError::Poisoned);
         }
+        turn(&self.turns).await;
         let tag = self.next_tag();
         match self.exchange(&tag, parts, &mut take).await {
             Ok(completion) => {
@@ -294,6 +298,7 @@ impl Connection {
 async fn bridge(
     wire: &mut Wire,
     far: &mut DuplexStream,
+    turns: &Turns,
     untagged: &mut Vec<Response>,
     ended: &mut Option<Completion>,
 ) -> Broken {
@@ -310,6 +315,9 @@ async fn bridge(
                 Ok(Err(error)) => return Broken::Io(error),
                 Err(_) => return Broken::Silent(wire.timeout),
             }
+        }
+        if tag.is_none() {
+            turn(turns).await;
         }
         let asked = tag.get_or_insert_with(|| command.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec());
         if let Err(broken) = wire.write(&command).await {

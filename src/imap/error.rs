@@ -93,6 +93,9 @@ pub enum ImapError {
         /// Host and port.
         host: String,
     },
+    /// What is left to do is held back for long by a limit of the job's own.
+    #[error("{}", .0.text)]
+    Held(Box<Failure>),
     /// A session whose last command did not come to its end cannot be used again.
     #[error("use a connection whose last command was interrupted")]
     Poisoned,
@@ -122,6 +125,7 @@ impl ImapError {
             Self::Protocol { .. } => Failure::new(side, Kind::Protocol, self.to_string()),
             Self::NoStartTls { .. } => Failure::new(side, Kind::TlsMissing, self.to_string())
                 .with_hint("try tls = \"implicit\" with port 993, or ask the provider how TLS is reached"),
+            Self::Held(failure) => (**failure).clone(),
             Self::Poisoned => Failure::new(side, Kind::Lost, self.to_string()),
         }
     }

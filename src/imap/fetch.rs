@@ -9,9 +9,12 @@ use super::error::{ImapError, Refusal};
 use super::session::{BodySeen, End, Session, parse_fetch, uid_sets};
 use super::token::starts_with;
 use super::wire::{BodySink, Broken};
+use crate::failure::Failure;
 use crate::mail::Uid;
 use crate::provider::{Phase, Status};
-use std::collections::{BTreeMap, BTreeSet};
+use futures_util::future::BoxFuture;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Messages in one command: enough to hide a round trip, few enough that a refusal costs little.
@@ -27,8 +30,36 @@ pub trait Brake: Send + Sync {
     fn messages(&self, count: u32) -> impl Future<Output = ()> + Send;
     /// Waits until `count` bytes of bodies may move.
     fn bytes(&self, count: u64) -> impl Future<Output = ()> + Send;
-    /// At most this many messages and bytes are to be asked for at once.
+    /// At most this many messages and bytes are to be asked for at once, now.
     fn burst(&self) -> (u32, u64);
+    /// Takes `bytes` of bodies out of what may be fetched at all for the time being, before they are asked for.
+    ///
+    /// # Errors
+    /// It is spent: the failure says when there will be more.
+    fn afford(&self, bytes: u64) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = bytes;
+        std::future::ready(Ok(()))
+    }
+    /// No message of more bytes can ever be afforded. None: any can.
+    fn message_max(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Holds commands back to their limits, whatever they are. One for all connections of a side.
+pub trait CommandBrake: Send + Sync {
+    /// Waits until one command may be sent.
+    fn command(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What holds a connection's commands back; None: nothing does.
+pub(super) type Turns = Option<Arc<dyn CommandBrake>>;
+
+/// Waits until one command may be sent.
+pub(super) async fn turn(turns: &Turns) {
+    if let Some(brake) = turns {
+        brake.command().await;
+    }
 }
 
 /// A body that was asked for.
@@ -43,15 +74,37 @@ pub struct Fetched {
 /// over them.
 pub type RefusedFetch = (Vec<Uid>, Option<Refusal>);
 
-struct Sink<'a> {
+struct Sink<'a, B> {
     room: &'a BodyRoom,
+    brake: &'a B,
     writer: Option<BodyWriter>,
+    /// Bytes that may still come without asking the brake again.
+    paid: u64,
+    /// Bytes that were taken out of what can be afforded, and have not come.
+    afforded: u64,
 }
 
-impl BodySink for Sink<'_> {
+impl<B: Brake> Sink<'_, B> {
+    /// Waits until a command for so many bytes may be sent, as far as they may all come at once: what is beyond is paid for
+    /// while it comes.
+    async fn pay(&mut self, bytes: u64) -> Result<(), Broken> {
+        let lack = bytes.saturating_sub(self.afforded);
+        self.brake.afford(lack).await.map_err(Broken::held)?;
+        self.afforded += lack;
+        let lack = bytes.min(self.brake.burst().1).saturating_sub(self.paid);
+        self.brake.bytes(lack).await;
+        self.paid += lack;
+        Ok(())
+    }
+}
+
+impl<B: Brake> BodySink for Sink<'_, B> {
     async fn begin(&mut self, text: &[u8], size: u64) -> Result<bool, Broken> {
         let body = text.len() >= 7 && starts_with(&text[text.len() - 7..], b"BODY[] ");
         if body && self.writer.is_none() {
+            // The size that was told before may be less than what comes, or none was.
+            self.brake.afford(size.saturating_sub(self.afforded)).await.map_err(Broken::held)?;
+            self.afforded = self.afforded.saturating_sub(size);
             self.writer = Some(self.room.writer(size).await?);
             return Ok(true);
         }
@@ -59,10 +112,15 @@ impl BodySink for Sink<'_> {
     }
 
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        match &mut self.writer {
-            Some(writer) => writer.chunk(bytes).await,
-            None => Ok(()),
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let count = bytes.len() as u64;
+        let lack = count.saturating_sub(self.paid);
+        if lack > 0 {
+            // What is not read, the server cannot send for long.
+            self.brake.bytes(lack).await;
         }
+        self.paid = self.paid.saturating_sub(count);
+        writer.chunk(bytes).await
     }
 }
 
@@ -106,14 +164,14 @@ impl<E: End> Session<E> {
         out: &mpsc::Sender<Fetched>,
         fetch: &mut Fetching,
     ) -> Result<bool, Broken> {
-        let mut groups = group(wanted, brake.burst()).into_iter();
-        let mut sink = Sink { room, writer: None };
+        let mut wanted = fetch.affordable(wanted, brake.message_max());
+        let mut sink = Sink { room, brake, writer: None, paid: 0, afforded: 0 };
         loop {
             if fetch.under_way.is_empty()
-                && let Some((uids, bytes)) = groups.next()
+                && let Some((uids, bytes)) = take_group(&mut wanted, brake.burst())
             {
                 brake.messages(uids.len() as u32).await;
-                brake.bytes(bytes).await;
+                sink.pay(bytes).await?;
                 self.ask(uids, fetch).await?;
             }
             if fetch.under_way.is_empty() {
@@ -151,6 +209,7 @@ impl<E: End> Session<E> {
         let mut sorted = uids;
         sorted.sort_unstable();
         for set in uid_sets(&sorted) {
+            turn(&self.connection.turns).await;
             let tag = self.connection.next_tag();
             self.connection.wire.write(format!("{tag} UID FETCH {set} (UID BODY.PEEK[])\r\n").as_bytes()).await?;
             fetch.under_way.insert(tag.into_bytes(), sorted.clone());
@@ -169,6 +228,18 @@ struct Fetching {
 }
 
 impl Fetching {
+    /// Gives what is to be asked for: without messages that can never be afforded, which count as refused.
+    fn affordable(&mut self, wanted: &[(Uid, u64)], message_max: Option<u64>) -> VecDeque<(Uid, u64)> {
+        let max = message_max.unwrap_or(u64::MAX);
+        let (wanted, beyond): (VecDeque<_>, VecDeque<_>) = wanted.iter().copied().partition(|(_, size)| *size <= max);
+        if !beyond.is_empty() {
+            let words = format!("the message is larger than what bytes_per_day allows to fetch in a day: {max} bytes");
+            let refusal = Refusal { phase: Phase::Fetch, status: Status::No, words: words.into_bytes() };
+            self.refused.push((beyond.into_iter().map(|(uid, _)| uid).collect(), Some(refusal)));
+        }
+        wanted
+    }
+
     fn ended(&mut self, tag: &[u8], completion: Completion) -> Result<(), Broken> {
         let Some(uids) = self.under_way.remove(tag) else {
             return Err(Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(tag))));
@@ -188,25 +259,24 @@ async fn whole(room: &BodyRoom, bytes: &[u8]) -> Result<Body, Broken> {
     writer.finish().await
 }
 
-/// Cuts into commands by number, bytes, length, and what the brake lets pass at once.
-fn group(wanted: &[(Uid, u64)], burst: (u32, u64)) -> Vec<(Vec<Uid>, u64)> {
+/// Takes what goes into the next command, by number, bytes, length, and what the brake lets pass at once.
+fn take_group(wanted: &mut VecDeque<(Uid, u64)>, burst: (u32, u64)) -> Option<(Vec<Uid>, u64)> {
     let messages_max = MESSAGES_PER_COMMAND.min(burst.0.max(1) as usize);
     let bytes_max = BYTES_PER_COMMAND.min(burst.1);
-    let mut groups: Vec<(Vec<Uid>, u64)> = Vec::new();
-    for (uid, size) in wanted {
-        match groups.last_mut() {
-            Some((uids, bytes))
-                if uids.len() < messages_max
-                    && bytes.saturating_add(*size) <= bytes_max
-                    && (uids.len() < SCATTERED_PER_COMMAND || in_a_row(uids, *uid)) =>
-            {
-                uids.push(*uid);
-                *bytes += size;
-            }
-            _ => groups.push((vec![*uid], *size)),
+    let (first, mut bytes) = wanted.pop_front()?;
+    let mut uids = vec![first];
+    while let Some((uid, size)) = wanted.front() {
+        let fits = uids.len() < messages_max
+            && bytes.saturating_add(*size) <= bytes_max
+            && (uids.len() < SCATTERED_PER_COMMAND || in_a_row(&uids, *uid));
+        if !fits {
+            break;
         }
+        uids.push(*uid);
+        bytes += size;
+        wanted.pop_front();
     }
-    groups
+    Some((uids, bytes))
 }
 
 /// Says whether these UIDs and one more make a single range.

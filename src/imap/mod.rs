@@ -32,7 +32,7 @@ pub use body::{Body, BodyRoom, Recipients, Traits};
 pub use changes::Changes;
 pub use connection::Capabilities;
 pub use error::{ImapError, Refusal};
-pub use fetch::{Brake, Fetched, RefusedFetch};
+pub use fetch::{Brake, CommandBrake, Fetched, RefusedFetch};
 pub use folders::Namespace;
 pub use haste::{Haste, Pause};
 pub use session::{End, FLAG_BYTES_MAX, FlagChange, Opened, Permanent, Session, Source, Target};

@@ -2,6 +2,7 @@
 
 use super::connection::{Completion, Connection, Line, sort_line};
 use super::error::ImapError;
+use super::fetch::turn;
 use super::token::Response;
 use super::wire::{Broken, NoBodies};
 use crate::provider::Phase;
@@ -46,6 +47,7 @@ pub(super) async fn run<C: AsRef<[u8]>>(
             && text.len() < BYTES_MAX
             && let Some((at, command)) = waiting.next()
         {
+            turn(&connection.turns).await;
             let tag = connection.next_tag().into_bytes();
             text.extend_from_slice(&[&tag, &b" "[..], command.as_ref(), b"\r\n"].concat());
             under_way.insert(tag, at);

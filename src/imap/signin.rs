@@ -2,11 +2,13 @@
 
 use super::connection::{Capabilities, Connection, Line, Part, capability_code, sort_line, untagged};
 use super::error::{ImapError, Refusal};
+use super::fetch::{CommandBrake, Turns, turn};
 use super::token::{Response, starts_with};
 use super::wire::{Broken, Wire};
 use crate::auth::{self, Credential, InitialResponse, Keychain, Secret, SignIn};
 use crate::net::{BoxedIo, Dial, Endpoint, Tls};
 use crate::provider::{Phase, Status};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is needed to open one end of an account.
@@ -24,24 +26,28 @@ pub struct Opening<'a> {
     pub timeout: Duration,
     /// All folders will be asked for: that goes along with what is asked at sign-in.
     pub lists: bool,
+    /// What holds its commands back, from the first on; None: nothing does.
+    pub commands: Option<&'a Arc<dyn CommandBrake>>,
 }
 
 /// Opens a connection and signs in.
 pub(super) async fn open(opening: Opening<'_>) -> Result<(Connection, Vec<u8>), ImapError> {
-    let Opening { dial, endpoint, sign_in, keychain, timeout, .. } = opening;
+    let Opening { dial, endpoint, sign_in, keychain, timeout, commands, .. } = opening;
+    let turns = commands.cloned();
     let secret = keychain.secret().await?;
     let io = dial.dial(endpoint).await?;
     // A server that accepts and says nothing is found out in the time a connection may take, not in that of a command.
     let mut wire = Wire::new(io, endpoint.connect_timeout.min(timeout));
     let (greeting, mut capabilities) = greet(&mut wire).await.map_err(|error| error.at(endpoint))?;
     if endpoint.tls == Tls::StartTls {
-        let io = start_tls(wire, endpoint, dial, capabilities).await.map_err(|error| error.at(endpoint))?;
+        let io = start_tls(wire, endpoint, dial, capabilities, &turns).await.map_err(|error| error.at(endpoint))?;
         wire = Wire::new(io, timeout);
         capabilities = None;
     }
     let (mut connection, near) = Connection::new(wire.io, timeout);
     connection.wire.reader = wire.reader;
     connection.wire.reader.set_timeout(timeout);
+    connection.turns = turns;
     match capabilities {
         Some(capabilities) => connection.capabilities = capabilities,
         None => ask_capabilities(&mut connection, Phase::SignIn).await?,
@@ -99,12 +105,14 @@ async fn start_tls(
     endpoint: &Endpoint,
     dial: &dyn Dial,
     capabilities: Option<Capabilities>,
+    turns: &Turns,
 ) -> Result<BoxedIo, ImapError> {
     let what = "start TLS";
     if capabilities.is_some_and(|known| !known.has("STARTTLS")) {
         return Err(ImapError::NoStartTls { host: format!("{}:{}", endpoint.host, endpoint.port) });
     }
     let broken = |broken: Broken| broken.during(what);
+    turn(turns).await;
     wire.write(b"S1 STARTTLS\r\n").await.map_err(broken)?;
     loop {
         let response = wire.response().await.map_err(broken)?;

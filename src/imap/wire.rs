@@ -6,6 +6,7 @@
 use super::error::ImapError;
 use super::haste::Heed;
 use super::token::{Literal, MARK, Response, starts_with};
+use crate::failure::Failure;
 use crate::net::BoxedIo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,9 +42,15 @@ pub(super) enum Broken {
     Eof,
     Silent(Duration),
     Protocol(String),
+    /// Something here holds it back for long: the connection is in order and of no use.
+    Held(Box<Failure>),
 }
 
 impl Broken {
+    pub(super) fn held(failure: Failure) -> Self {
+        Self::Held(Box::new(failure))
+    }
+
     pub(super) fn during(self, what: impl Into<String>) -> ImapError {
         let what = what.into();
         match self {
@@ -54,6 +61,7 @@ impl Broken {
             Self::Eof => ImapError::Closed { what, why: "closed by the server".to_owned() },
             Self::Silent(waited) => ImapError::Silent { what, waited },
             Self::Protocol(why) => ImapError::Protocol { what, why },
+            Self::Held(failure) => ImapError::Held(failure),
         }
     }
 }

@@ -1,6 +1,8 @@
-//! Messages and bytes a second, for one account on one side.
+//! Messages, bytes and commands a second, as the time table has it.
 
-use super::Limits;
+use super::Rates;
+use super::clock::WallClock;
+use super::rate::Rate;
 use governor::clock::{Clock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
@@ -18,27 +20,45 @@ const CELL_BYTES: u64 = 1024;
 const CELLS_PER_SECOND: (f64, f64) = (1e-4, 1e9);
 /// A long wait is made in so many pieces of a full bucket: a late wake-up is then made good from the rest of it.
 const PIECES: u32 = 4;
+/// The time table is looked at again after this long at the latest: the wall's clock may be set, and a machine that slept
+/// finds it far ahead.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Lets messages and bytes of one account on one side pass at the pace of its limits. Clones share it.
-#[derive(Debug, Clone)]
+/// Lets messages, bytes and commands pass at the pace of their limits: of one account on one side, or of a host. Clones
+/// share it.
+#[derive(Debug, Clone, Default)]
 pub struct Pacer {
     messages: Option<Arc<Bucket>>,
     bytes: Option<Arc<Bucket>>,
+    commands: Option<Arc<Bucket>>,
 }
 
 impl Pacer {
     /// Makes a pacer whose buckets are full: one second's worth passes at once.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        let messages = limits.messages_per_second.map(|rate| Arc::new(Bucket::new(rate)));
-        let bytes = limits.bytes_per_second.map(|rate| Arc::new(Bucket::new(rate as f64 / CELL_BYTES as f64)));
-        Self { messages, bytes }
+    pub fn new(rates: &Rates, clock: WallClock) -> Self {
+        Self::with(rates, clock, Fill::Full)
     }
 
-    /// Waits until one message may pass.
-    pub async fn message(&self) {
+    /// Makes a pacer whose buckets are empty, in place of others that may have been full.
+    pub(super) fn following(rates: &Rates, clock: WallClock) -> Self {
+        Self::with(rates, clock, Fill::Empty)
+    }
+
+    fn with(rates: &Rates, clock: WallClock, fill: Fill) -> Self {
+        let bucket =
+            |rate: &Rate, unit| (!rate.is_unlimited()).then(|| Arc::new(Bucket::new(rate.clone(), unit, clock, fill)));
+        Self {
+            messages: bucket(&rates.messages_per_second, 1),
+            bytes: bucket(&rates.bytes_per_second, CELL_BYTES),
+            commands: bucket(&rates.commands_per_second, 1),
+        }
+    }
+
+    /// Waits until `count` messages may pass, which is when the last of them may.
+    pub async fn messages(&self, count: u32) {
         if let Some(bucket) = &self.messages {
-            bucket.take(1, 1).await;
+            bucket.take(count.into()).await;
         }
     }
 
@@ -46,21 +66,117 @@ impl Pacer {
     /// all of it goes at full speed after one long wait.
     pub async fn bytes(&self, count: u64) {
         if let Some(bucket) = &self.bytes {
-            bucket.take(count, CELL_BYTES).await;
+            bucket.take(count).await;
         }
     }
+
+    /// Waits until `count` commands may pass.
+    pub async fn commands(&self, count: u32) {
+        if let Some(bucket) = &self.commands {
+            bucket.take(count.into()).await;
+        }
+    }
+
+    /// Says whether it holds commands back, ever.
+    #[must_use]
+    pub fn holds_commands(&self) -> bool {
+        self.commands.is_some()
+    }
+
+    /// Gives how many messages and how many bytes pass at once now, at the most: a second's worth, 1 at least.
+    #[must_use]
+    pub fn burst(&self) -> (u32, u64) {
+        let now = |bucket: &Option<Arc<Bucket>>| bucket.as_ref().and_then(|bucket| bucket.rate.at(bucket.clock.now()));
+        let messages = now(&self.messages).map_or(u32::MAX, |rate| rate.max(1.0) as u32);
+        (messages, now(&self.bytes).map_or(u64::MAX, |rate| rate.max(1.0) as u64))
+    }
+}
+
+/// What a bucket holds when it is made.
+#[derive(Debug, Clone, Copy)]
+enum Fill {
+    Full,
+    Empty,
 }
 
 #[derive(Debug)]
 struct Bucket {
-    limiter: RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Tick>>,
-    piece: NonZeroU32,
-    /// Whose turn it is, first come, first served; within, the units of a cell that are paid for and not used.
-    turn: tokio::sync::Mutex<u64>,
+    rate: Rate,
+    /// What a cell is worth.
+    unit: u64,
+    clock: WallClock,
+    /// Whose turn it is, first come, first served.
+    turn: tokio::sync::Mutex<Turn>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    /// What is paid for and not used of the last cell.
+    spare: u64,
+    /// What holds now. None: no limit.
+    flow: Option<Flow>,
+    /// When to look whether another rate holds. None: this one always does.
+    until: Option<Instant>,
 }
 
 impl Bucket {
-    fn new(cells_per_second: f64) -> Self {
+    fn new(rate: Rate, unit: u64, clock: WallClock, fill: Fill) -> Self {
+        let mut turn = Turn { spare: 0, flow: None, until: Some(Instant::now()) };
+        turn.look(&rate, unit, clock, fill);
+        Self { rate, unit, clock, turn: tokio::sync::Mutex::new(turn) }
+    }
+
+    /// Takes units out of cells; what is left of the last cell serves the next call.
+    async fn take(&self, units: u64) {
+        let mut turn = self.turn.lock().await;
+        let missing = units.saturating_sub(turn.spare);
+        let cells = missing.div_ceil(self.unit);
+        let mut left = cells;
+        while left > 0 {
+            turn.look(&self.rate, self.unit, self.clock, Fill::Empty);
+            let Some(flow) = &turn.flow else { break };
+            let piece = u32::try_from(left).map_or(flow.piece, |left| NonZeroU32::new(left).unwrap_or(flow.piece));
+            let piece = piece.min(flow.piece);
+            match flow.limiter.check_n(piece) {
+                Ok(Err(wait)) => {
+                    let ready = wait.earliest_possible().0;
+                    tokio::time::sleep_until(turn.until.map_or(ready, |until| until.min(ready))).await;
+                }
+                // The outer error, more cells than a bucket holds, cannot come: a piece is at most a bucket.
+                Ok(Ok(())) | Err(_) => left -= u64::from(piece.get()),
+            }
+        }
+        // As units <= spare + cells * unit, this is never below 0, and below `unit`.
+        turn.spare = if missing == 0 { turn.spare - units } else { cells.saturating_mul(self.unit) - missing };
+    }
+}
+
+impl Turn {
+    /// Goes over to another rate where its time has come. Its bucket is empty, since that of the last one may have been
+    /// full: else two bursts would follow each other.
+    fn look(&mut self, rate: &Rate, unit: u64, clock: WallClock, fill: Fill) {
+        if self.until.is_none_or(|until| Instant::now() < until) {
+            return;
+        }
+        let now = clock.now();
+        let cells_per_second = rate.at(now).map(|rate| rate / unit as f64);
+        if self.flow.as_ref().map(|flow| flow.cells_per_second) != cells_per_second {
+            self.flow = cells_per_second.map(|rate| Flow::new(rate, fill));
+        }
+        self.until = rate.change_after(now).map(|change| Instant::now() + change.min(LOOK_AGAIN));
+    }
+}
+
+/// One rate, as long as it holds.
+#[derive(Debug)]
+struct Flow {
+    cells_per_second: f64,
+    limiter: RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Tick>>,
+    piece: NonZeroU32,
+}
+
+impl Flow {
+    fn new(cells_per_second: f64, fill: Fill) -> Self {
         let (least, most) = CELLS_PER_SECOND;
         let rate = if cells_per_second > least { cells_per_second.min(most) } else { least };
         // Rounded up, so that the limit is kept.
@@ -68,31 +184,12 @@ impl Bucket {
         let burst = NonZeroU32::new(rate as u32).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::with_period(period).map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
+        let limiter = RateLimiter::direct_with_clock(quota, Ticks);
+        if matches!(fill, Fill::Empty) {
+            drop(limiter.check_n(burst));
+        }
         let piece = NonZeroU32::new(burst.get() / PIECES).unwrap_or(NonZeroU32::MIN);
-        Self { limiter: RateLimiter::direct_with_clock(quota, Ticks), piece, turn: tokio::sync::Mutex::new(0) }
-    }
-
-    /// Takes units out of cells of `cell` units; what is left of the last cell serves the next call.
-    async fn take(&self, units: u64, cell: u64) {
-        let mut spare = self.turn.lock().await;
-        let missing = units.saturating_sub(*spare);
-        let cells = missing.div_ceil(cell);
-        let mut left = cells;
-        while left > 0 {
-            let piece = u32::try_from(left).map_or(self.piece, |left| NonZeroU32::new(left).unwrap_or(self.piece));
-            let piece = piece.min(self.piece);
-            self.pass(piece).await;
-            left -= u64::from(piece.get());
-        }
-        // As units <= spare + cells * cell, this is never below 0, and below `cell`.
-        *spare = if missing == 0 { *spare - units } else { cells.saturating_mul(cell) - missing };
-    }
-
-    async fn pass(&self, cells: NonZeroU32) {
-        // The outer error, more cells than a bucket holds, cannot come: a piece is at most a bucket.
-        while let Ok(Err(wait)) = self.limiter.check_n(cells) {
-            tokio::time::sleep_until(wait.earliest_possible().0).await;
-        }
+        Self { cells_per_second, limiter, piece }
     }
 }
 
@@ -131,10 +228,13 @@ impl Reference for Tick {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::{Days, Window};
     use super::*;
 
     fn pacer(messages_per_second: Option<f64>, bytes_per_second: Option<u64>) -> Pacer {
-        Pacer::new(&Limits { messages_per_second, bytes_per_second, connections: 1 })
+        let bytes_per_second = bytes_per_second.map(|rate| rate as f64).into();
+        let rates = Rates { messages_per_second: messages_per_second.into(), bytes_per_second, ..Rates::default() };
+        Pacer::new(&rates, WallClock::default())
     }
 
     /// Checks that the amounts that passed, each with its second, kept to `limit` a second over every ten seconds, and
@@ -159,10 +259,10 @@ mod tests {
             let pacer = pacer(Some(rate), None);
             let begin = Instant::now();
             for _ in 0..burst {
-                pacer.message().await;
+                pacer.messages(1).await;
             }
             assert_eq!(begin.elapsed(), Duration::ZERO, "{rate}");
-            pacer.message().await;
+            pacer.messages(1).await;
             assert!(begin.elapsed() > Duration::ZERO, "{rate}");
         }
     }
@@ -173,7 +273,7 @@ mod tests {
             let pacer = pacer(Some(rate), None);
             let (begin, mut passed) = (Instant::now(), Vec::new());
             while begin.elapsed() < Duration::from_secs(60) {
-                pacer.message().await;
+                pacer.messages(1).await;
                 passed.push((begin.elapsed().as_secs_f64(), 1.0));
             }
             check(&passed, rate, 1.0);
@@ -207,14 +307,14 @@ mod tests {
         let pacer = pacer(None, None);
         let begin = Instant::now();
         pacer.bytes(u64::MAX).await;
-        pacer.message().await;
+        pacer.messages(1).await;
         assert_eq!(begin.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nonsense_limits_wait_and_do_not_panic() {
         for rate in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE] {
-            pacer(Some(rate), None).message().await;
+            pacer(Some(rate), None).messages(1).await;
         }
         pacer(None, Some(u64::MAX)).bytes(1 << 40).await;
         let stuck = pacer(None, Some(0));
@@ -232,7 +332,7 @@ mod tests {
             users.spawn(async move {
                 let mut passed = Vec::new();
                 for _ in 0..50 {
-                    pacer.message().await;
+                    pacer.messages(1).await;
                     passed.push((begin.elapsed().as_secs_f64(), 1.0));
                     tokio::task::yield_now().await;
                 }
@@ -253,13 +353,89 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_waiting_holds_up_nobody() {
         let pacer = pacer(Some(1.0), Some(1024));
-        pacer.message().await;
-        assert!(tokio::time::timeout(Duration::from_millis(10), pacer.message()).await.is_err());
+        pacer.messages(1).await;
+        assert!(tokio::time::timeout(Duration::from_millis(10), pacer.messages(1)).await.is_err());
         let begin = Instant::now();
-        pacer.message().await;
+        pacer.messages(1).await;
         assert!(begin.elapsed() <= Duration::from_secs(1));
         assert!(tokio::time::timeout(Duration::from_millis(10), pacer.bytes(1 << 30)).await.is_err());
         pacer.bytes(1024).await;
         assert!(begin.elapsed() <= Duration::from_secs(3));
+    }
+
+    /// A clock that says a time of a Monday.
+    fn clock(hour: &str) -> WallClock {
+        WallClock::starting_at(humantime::parse_rfc3339(&format!("2026-11-02T{hour}Z")).unwrap())
+    }
+
+    /// `office` from 8 to 18 o'clock on weekdays, else `always`.
+    fn by_the_hour(always: Option<f64>, office: Option<f64>, clock: WallClock) -> Pacer {
+        let window = Window { days: Days::new(0..5), from: 8 * 60, until: 18 * 60, utc_offset: 0 };
+        let rate = Rate::new(always, vec![(window, office)]);
+        Pacer::new(&Rates { messages_per_second: rate, ..Rates::default() }, clock)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hour_decides_within_a_run() {
+        let pacer = by_the_hour(Some(50.0), Some(5.0), clock("07:59:30"));
+        let (begin, mut passed) = (Instant::now(), Vec::new());
+        while begin.elapsed() < Duration::from_secs(90) {
+            pacer.messages(1).await;
+            passed.push((begin.elapsed().as_secs_f64(), 1.0));
+        }
+        let before = passed.partition_point(|(time, _)| *time < 30.0);
+        check(&passed[..before], 50.0, 1.0);
+        check(&passed[before..].iter().map(|(time, n)| (time - 30.0, *n)).collect::<Vec<_>>(), 5.0, 1.0);
+        let around = passed.iter().filter(|(time, _)| (29.5..30.5).contains(time)).count();
+        assert!(around <= 28, "the slower hour begins with no burst: {around}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_when_the_hour_comes_wakes_up() {
+        for (always, office) in [(None, Some(0.001)), (Some(100.0), Some(0.001))] {
+            let pacer = by_the_hour(always, office, clock("17:59:00"));
+            pacer.messages(1).await;
+            let begin = Instant::now();
+            // At the rate of the day it would take half an hour.
+            pacer.messages(2).await;
+            let waited = begin.elapsed();
+            assert!((Duration::from_secs(60)..Duration::from_millis(60_100)).contains(&waited), "{waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_hour_without_limit_is_no_wait_and_ends() {
+        let pacer = by_the_hour(Some(1.0), None, clock("17:59:00"));
+        let begin = Instant::now();
+        pacer.messages(100_000).await;
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        pacer.messages(10).await;
+        let waited = begin.elapsed().as_secs_f64();
+        assert!((69.9..70.2).contains(&waited), "{waited}");
+        assert_eq!(pacer.burst().0, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn commands_have_a_bucket_of_their_own() {
+        let pacer =
+            Pacer::new(&Rates { commands_per_second: Some(4.0).into(), ..Rates::default() }, WallClock::default());
+        assert!(pacer.holds_commands());
+        let (begin, mut passed) = (Instant::now(), Vec::new());
+        while begin.elapsed() < Duration::from_secs(30) {
+            pacer.commands(1).await;
+            pacer.messages(1000).await;
+            passed.push((begin.elapsed().as_secs_f64(), 1.0));
+        }
+        check(&passed, 4.0, 1.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_at_once_take_the_time_of_many() {
+        let pacer = pacer(Some(50.0), None);
+        let begin = Instant::now();
+        pacer.messages(500).await;
+        let waited = begin.elapsed().as_secs_f64();
+        assert!((8.9..9.2).contains(&waited), "{waited}");
     }
 }

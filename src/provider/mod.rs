@@ -14,7 +14,7 @@ mod words;
 
 pub use family::{Family, Quirks, family, sign_in_hint};
 pub use names::{Fold, NameRules};
-pub use preset::{Preset, preset, preset_names};
+pub use preset::{DayQuota, Preset, day_quota, preset, preset_names};
 pub use role::role_of_name;
 pub use words::{
     Crowd, Phase, Slower, Status, Verdict, Words, already_exists, classify, connections_max, crowd, refuses_name,

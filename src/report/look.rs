@@ -3,10 +3,14 @@
 use super::paint::Paint;
 use super::sentences::failure_lines;
 use super::table::{Align, Table};
-use super::words::{because, bytes, clean, count, counted, left, quoted};
+use super::words::{because, bytes, clean, count, counted, left, quoted, span, stamp};
 use crate::failure::Failure;
 use crate::plan::Left;
-use crate::transfer::{AccountCheck, AccountPlan, Ending, FolderCheck, FolderForecast, SideCheck};
+use crate::transfer::{
+    AccountCheck, AccountPlan, CONNECTION_SPEED, Ending, Expected, FolderCheck, FolderForecast, MESSAGE_BYTES,
+    SideCheck,
+};
+use std::time::Duration;
 
 /// Gives what `check` found, account by account.
 #[must_use]
@@ -21,9 +25,49 @@ pub fn checks(checks: &[AccountCheck], paint: Paint) -> String {
             page.left(&seen.left);
             page.warnings(&seen.warnings);
         }
+        if let Some(expected) = &check.expected {
+            page.line(&ahead(expected));
+        }
         page.failures(&check.failures);
     }
+    let expected: Vec<&Expected> = checks.iter().filter_map(|check| check.expected.as_ref()).collect();
+    let size = format!("a folder lacks as many messages as the target has fewer, of {} each", bytes(MESSAGE_BYTES));
+    page.all_ahead(&expected, &size);
     page.text
+}
+
+/// Gives what is left of accounts by name, and when it will be done; empty where nothing is.
+#[must_use]
+pub fn outlook(accounts: &[(&str, Expected)]) -> String {
+    let mut page = Page::new(Paint::plain());
+    for (name, expected) in accounts {
+        page.line(&format!("{}: {}", clean(name), ahead(expected)));
+    }
+    let expected: Vec<&Expected> = accounts.iter().map(|(_, expected)| expected).collect();
+    page.all_ahead(&expected, "");
+    page.text
+}
+
+/// Says what is left of an account and until when.
+fn ahead(expected: &Expected) -> String {
+    let messages = counted(expected.messages, "message");
+    let besides = match expected.folders_unknown {
+        0 => String::new(),
+        folders => format!(", and what is in {} not looked at yet", counted(folders, "folder")),
+    };
+    match expected.messages {
+        0 => format!("left to copy: nothing{besides}"),
+        _ => format!("left to copy: {messages}, {}{besides}: {}", bytes(expected.bytes), done_by(expected)),
+    }
+}
+
+fn done_by(expected: &Expected) -> String {
+    match (expected.done, expected.seconds) {
+        (Some(done), Some(seconds)) => {
+            format!("done by {}, in {} if it begins now", stamp(done), span(Duration::from_secs(seconds)))
+        }
+        _ => "not done within ten years: the limits are too low".to_owned(),
+    }
 }
 
 fn side(name: &str, side: &SideCheck) -> String {
@@ -79,8 +123,13 @@ pub fn plans(plans: &[AccountPlan], paint: Paint) -> String {
         page.lines(&forecasts(&plan.folders).lines());
         page.left(&plan.left);
         page.warnings(&plan.warnings);
+        if let Some(expected) = plan.expected.as_ref().filter(|expected| expected.messages > 0) {
+            page.line(&done_by(expected));
+        }
         page.failures(&plan.failures);
     }
+    let expected: Vec<&Expected> = plans.iter().filter_map(|plan| plan.expected.as_ref()).collect();
+    page.all_ahead(&expected, "");
     page.text
 }
 
@@ -139,6 +188,19 @@ impl Page {
 
     pub(super) fn lines(&mut self, lines: &[String]) {
         lines.iter().for_each(|line| self.line(line));
+    }
+
+    /// Says when all accounts will be done, and what that rests on; `besides`: what else it rests on, may be empty.
+    fn all_ahead(&mut self, expected: &[&Expected], besides: &str) {
+        let open: Vec<_> = expected.iter().filter(|expected| expected.messages > 0).collect();
+        let Some(latest) = open.iter().max_by_key(|one| (one.done.is_none(), one.done)) else { return };
+        let (messages, speed) = CONNECTION_SPEED;
+        let speed = format!(
+            "each connection moves {messages} messages and {} a second where no limit says less",
+            bytes(speed as u64)
+        );
+        let rests: Vec<&str> = [besides, &speed].into_iter().filter(|text| !text.is_empty()).collect();
+        self.text.push_str(&format!("\nall accounts: {}\n  taken that {}\n", done_by(latest), rests.join(", ")));
     }
 
     fn left(&mut self, folders: &[(String, Left)]) {
@@ -213,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_check_that_failed_says_on_which_side_and_what_to_do() {
-        let check = AccountCheck { account: "info".into(), seen: None, failures: vec![unreachable()] };
+        let check = AccountCheck { account: "info".into(), seen: None, expected: None, failures: vec![unreachable()] };
         insta::assert_snapshot!(checks(std::slice::from_ref(&check), Paint::plain()), @"
         ✗ info: not ready
           ✗ source: failed to connect to imap.old.example:993: connection refused
@@ -259,6 +321,7 @@ mod tests {
             folders: vec![folder("INBOX", 0, false), folder("Entwürfe", 12_345, true)],
             left: vec![("Shared/All".into(), Left::Shared)],
             warnings: Vec::new(),
+            expected: None,
             failures: Vec::new(),
         };
         insta::assert_snapshot!(plans(std::slice::from_ref(&plan), Paint::plain()), @r#"
@@ -269,5 +332,50 @@ mod tests {
           left out: "Shared/All" (belongs to others)
         "#);
         assert!(document(&[plan]).contains("\"to_copy\": 12345"));
+    }
+
+    #[test]
+    fn a_forecast_says_when_and_what_it_rests_on() {
+        let expected = |messages: u64, hours: Option<u64>| Expected {
+            messages,
+            bytes: messages * MESSAGE_BYTES,
+            done: hours.map(|hours| std::time::UNIX_EPOCH + Duration::from_secs(1_767_323_045 + hours * 3600)),
+            seconds: hours.map(|hours| hours * 3600),
+            folders_unknown: 0,
+        };
+        let check = |account: &str, expected: Expected| AccountCheck {
+            account: account.into(),
+            seen: None,
+            expected: Some(expected),
+            failures: Vec::new(),
+        };
+        let all = [check("info", expected(12_345, Some(50))), check("new", expected(0, Some(0)))];
+        insta::assert_snapshot!(checks(&all, Paint::plain()), @"
+        ✓ info: ready
+          left to copy: 12,345 messages, 883.0 MiB: done by 2026-01-04T05:04:05Z, in 2d 02h if it begins now
+
+        ✓ new: ready
+          left to copy: nothing
+
+        all accounts: done by 2026-01-04T05:04:05Z, in 2d 02h if it begins now
+          taken that a folder lacks as many messages as the target has fewer, of 73.2 KiB each, each connection moves 20 messages and 2.0 MiB a second where no limit says less
+        ");
+        let never = [check("info", expected(12_345, None))];
+        insta::assert_snapshot!(checks(&never, Paint::plain()), @"
+        ✓ info: ready
+          left to copy: 12,345 messages, 883.0 MiB: not done within ten years: the limits are too low
+
+        all accounts: not done within ten years: the limits are too low
+          taken that a folder lacks as many messages as the target has fewer, of 73.2 KiB each, each connection moves 20 messages and 2.0 MiB a second where no limit says less
+        ");
+        let unknown = Expected { folders_unknown: 2, ..expected(12_345, Some(50)) };
+        insta::assert_snapshot!(outlook(&[("info", unknown)]), @"
+          info: left to copy: 12,345 messages, 883.0 MiB, and what is in 2 folders not looked at yet: done by 2026-01-04T05:04:05Z, in 2d 02h if it begins now
+
+        all accounts: done by 2026-01-04T05:04:05Z, in 2d 02h if it begins now
+          taken that each connection moves 20 messages and 2.0 MiB a second where no limit says less
+        ");
+        assert_eq!(outlook(&[]), "");
+        assert!(document(&all).contains("\"done\": \"2026-01-04T05:04:05Z\""), "{}", document(&all));
     }
 }

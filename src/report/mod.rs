@@ -26,7 +26,7 @@ pub use failed::{Untold, failed, failed_json, manifest_line};
 pub use json::{document, run_ended};
 pub use ledger::{status, status_json};
 pub use live::Screen;
-pub use look::{checks, plans};
+pub use look::{checks, outlook, plans};
 pub use paint::Paint;
 pub use summary::summary;
 pub use verdict::{messages, verdicts};

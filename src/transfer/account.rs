@@ -1,5 +1,6 @@
 //! One account: both sides opened, folders mapped, folder passes run side by side, the end written down.
 
+use super::allowance::Purses;
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
@@ -10,7 +11,7 @@ use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{BodyRoom, Source, Target};
 use crate::mail::{Evidence, Fate, Flags, FolderPath, Side};
-use crate::pace::{Gate, Patience};
+use crate::pace::{Gate, Limits, Patience};
 use crate::plan::{self, FolderPair, Order};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -74,31 +75,39 @@ impl Account {
         let stop = context.stop.child_token();
         let job = &context.job;
         let patience = Patience { outage: job.options.outage, first_contact: job.options.first_contact };
-        let hosts = &context.shared.hosts;
-        let host = |side: Side, mailbox: &config::Mailbox| {
-            format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port)
-        };
-        let parts = |side: Side, mailbox: &config::Mailbox, limits, reached| PoolParts {
-            account: account.name.clone(),
-            mailbox: mailbox.clone(),
-            limits,
-            dial: Arc::clone(&context.shared.dial),
-            gate: hosts.gate(&host(side, mailbox), job.host_connections),
-            breaker: hosts.breaker(&host(side, mailbox)),
-            patience,
-            timeout: job.options.timeout,
-            events: context.events.clone(),
-            stop: stop.clone(),
-            ledger: ledger.clone(),
-            id,
-            reached,
+        let shared = &context.shared;
+        let parts = |side: Side, mailbox: &config::Mailbox, limits: &Limits, reached| {
+            let host = format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port);
+            let owner = match side {
+                Side::Source => (key.source_host(), key.source_user()),
+                Side::Target => (key.target_host(), key.target_user()),
+            };
+            let allowances = (mailbox.bytes_per_day, job.host_bytes_per_day);
+            PoolParts {
+                account: account.name.clone(),
+                mailbox: mailbox.clone(),
+                limits: limits.clone(),
+                host: shared.pacers.pace(&host, &job.host_rates),
+                clock: shared.pacers.clock(),
+                purses: Purses::new(&ledger, shared.pacers.clock(), side, owner, allowances),
+                dial: Arc::clone(&shared.dial),
+                gate: shared.hosts.gate(&host, job.host_connections),
+                breaker: shared.hosts.breaker(&host),
+                patience,
+                timeout: job.options.timeout,
+                events: context.events.clone(),
+                stop: stop.clone(),
+                ledger: ledger.clone(),
+                id,
+                reached,
+            }
         };
         let source_reached = ledger.has_reached(id, Side::Source).await?;
         let target_reached = ledger.has_reached(id, Side::Target).await?;
         Ok(Self {
             name: account.name.clone(),
-            source: Pool::new(parts(Side::Source, &account.source, job.source_limits, source_reached)),
-            target: Pool::new(parts(Side::Target, &account.target, job.target_limits, target_reached)),
+            source: Pool::new(parts(Side::Source, &account.source, &job.source_limits, source_reached)),
+            target: Pool::new(parts(Side::Target, &account.target, &job.target_limits, target_reached)),
             id,
             key,
             ledger,
@@ -198,6 +207,7 @@ pub(super) async fn run(context: Arc<Context>, account: config::Account) -> Acco
     };
     if let Err(failure) = run_prepared(&context, &account, &mut end).await {
         end.ending = ending(&failure);
+        tell_parked(&context, &name, &failure).await;
         end.failure = Some(failure);
     }
     context
@@ -212,6 +222,28 @@ pub(super) async fn run(context: Arc<Context>, account: config::Account) -> Acco
         })
         .await;
     end
+}
+
+/// Tells of an account that has to wait for the day to return.
+async fn tell_parked(context: &Context, account: &str, failure: &Failure) {
+    if let (Kind::AllowanceSpent, Some(side), Some(wait)) = (failure.kind, failure.side, failure.wait) {
+        let (seconds, why) = (wait.as_secs_f64().ceil() as u64, failure.text.clone());
+        context.events.send(Event::Waiting { account: account.to_owned(), side, seconds, why }).await;
+    }
+}
+
+/// Gives when an account may go on, where that is known. What was under way when a day was spent took its time: the wait runs
+/// from now on.
+fn parked_until(context: &Context, account: &Account, failure: &mut Failure) -> Option<SystemTime> {
+    let now = context.shared.pacers.clock().now();
+    if failure.kind == Kind::AllowanceSpent {
+        let until = match failure.side {
+            Some(Side::Target) => account.target.spent_until(),
+            _ => account.source.spent_until(),
+        };
+        failure.wait = until.map(|until| until.duration_since(now).unwrap_or_default());
+    }
+    failure.wait.map(|wait| now + wait)
 }
 
 fn ending(failure: &Failure) -> Ending {
@@ -243,6 +275,7 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
         // Folders that were left in the middle have told nothing: the ledger knows how far they came.
         (end.fates, end.evidence) = so_far(&prepared).await?;
     }
+    let until = ran.as_mut().err().and_then(|failure| parked_until(context, &prepared, failure));
     // The job's own stop is told apart from a stop that a failure of this account caused.
     let state = match &ran {
         Ok(()) if end.ending == Ending::Complete => AccountState::Complete { at: SystemTime::now() },
@@ -251,7 +284,7 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
         Ok(()) => AccountState::Exceptions { at: SystemTime::now() },
         Err(failure) => match ending(failure) {
             Ending::Stopped => AccountState::Interrupted,
-            Ending::Parked => AccountState::Parked { until: None, why: failure.text.clone() },
+            Ending::Parked => AccountState::Parked { until, why: failure.text.clone() },
             Ending::Failed | Ending::Complete | Ending::Exceptions => AccountState::Failed(FailureNote::from(failure)),
         },
     };
@@ -303,7 +336,10 @@ async fn run_folders(
     // All places are written down before the first folder is made: what the target then calls its roles moves none of them.
     for pair in survey.map.pairs.iter().filter(|pair| survey.known(pair).is_none()) {
         let target_name = names::target_name(pair, &survey.target_namespace);
-        account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+        let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+        if let Some(state) = pair.source.state {
+            account.ledger.set_listed(row.id, state.messages.into(), None).await?;
+        }
     }
     let survey = Arc::new(survey);
     let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));

@@ -1,6 +1,7 @@
 //! Looking without touching: both sides of every account opened, folders mapped, what a run would do counted.
 
 use super::account::{Account, Survey};
+use super::forecast::{Ahead, Expected, MESSAGE_BYTES};
 use super::look::{FolderLook, look};
 use super::{Context, Ending};
 use crate::config;
@@ -19,6 +20,9 @@ pub struct AccountCheck {
     pub account: String,
     /// What was seen; None where it could not be opened.
     pub seen: Option<Seen>,
+    /// What is left to do and when it will be done, by the numbers of messages on both sides; None: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
     /// What stands against a run.
     pub failures: Vec<Failure>,
 }
@@ -85,6 +89,9 @@ pub struct AccountPlan {
     pub left: Vec<(String, crate::plan::Left)>,
     /// For a person to read before the run.
     pub warnings: Vec<String>,
+    /// When what is to be copied will be; None: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
     /// What stands against a run.
     pub failures: Vec<Failure>,
 }
@@ -122,12 +129,26 @@ pub struct FolderForecast {
 
 /// Opens both sides of every account and looks. Writes nothing on either.
 pub async fn check(context: Context) -> Vec<AccountCheck> {
-    each(impatient(context), check_one).await
+    let ahead = Ahead::of(&context);
+    let mut checks = each(impatient(context), check_one).await;
+    let left: Vec<_> = checks.iter().map(|check| check.seen.as_ref().map(Seen::left)).collect();
+    match ahead.expected(&left).await {
+        Ok(expected) => checks.iter_mut().zip(expected).for_each(|(check, expected)| check.expected = expected),
+        Err(failure) => checks.iter_mut().for_each(|check| check.failures.push(failure.clone())),
+    }
+    checks
 }
 
 /// Finds out what a run would do, without doing it.
 pub async fn plan(context: Context) -> Vec<AccountPlan> {
-    each(impatient(context), plan_one).await
+    let ahead = Ahead::of(&context);
+    let mut plans = each(impatient(context), plan_one).await;
+    let left: Vec<_> = plans.iter().map(AccountPlan::left_to_copy).collect();
+    match ahead.expected(&left).await {
+        Ok(expected) => plans.iter_mut().zip(expected).for_each(|(plan, expected)| plan.expected = expected),
+        Err(failure) => plans.iter_mut().for_each(|plan| plan.failures.push(failure.clone())),
+    }
+    plans
 }
 
 /// Who looks wants to know that a host is down, not to wait until it is up.
@@ -160,7 +181,7 @@ pub(super) async fn each<R: Send + 'static, F: Future<Output = R> + Send + 'stat
 }
 
 async fn check_one(context: Arc<Context>, account: config::Account) -> AccountCheck {
-    let mut check = AccountCheck { account: account.name.clone(), seen: None, failures: Vec::new() };
+    let mut check = AccountCheck { account: account.name.clone(), seen: None, expected: None, failures: Vec::new() };
     let prepared = match Account::prepare(&context, &account).await {
         Ok(prepared) => prepared,
         Err(failure) => {
@@ -292,6 +313,7 @@ async fn plan_one(context: Arc<Context>, account: config::Account) -> AccountPla
         folders: Vec::new(),
         left: Vec::new(),
         warnings: Vec::new(),
+        expected: None,
         failures: Vec::new(),
     };
     let prepared = match Account::prepare(&context, &account).await {
@@ -334,6 +356,23 @@ fn forecast(pair: &crate::plan::FolderPair, look: &FolderLook) -> FolderForecast
         matched: look.matched,
         removed: look.removed,
         flags: look.flags,
+    }
+}
+
+impl Seen {
+    /// Gives what the target does not seem to have yet: by numbers alone, and with bytes that messages have on average.
+    fn left(&self) -> (u64, u64) {
+        let left = |folder: &FolderCheck| folder.messages.saturating_sub(folder.target_messages);
+        let messages = self.folders.iter().map(left).sum::<u64>();
+        (messages, messages.saturating_mul(MESSAGE_BYTES))
+    }
+}
+
+impl AccountPlan {
+    /// Gives messages and bytes to be copied; None where not all folders could be looked at.
+    fn left_to_copy(&self) -> Option<(u64, u64)> {
+        let sum = |number: fn(&FolderForecast) -> u64| self.folders.iter().map(number).sum();
+        self.failures.is_empty().then(|| (sum(|folder| folder.to_copy), sum(|folder| folder.bytes)))
     }
 }
 

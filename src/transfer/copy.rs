@@ -274,7 +274,10 @@ impl Intending<'_> {
             if count == 0 {
                 return Ok(());
             }
-            let (records, ready) = self.prepare(std::mem::take(&mut batch));
+            let (mut records, mut ready) = self.prepare(std::mem::take(&mut batch));
+            let (paid, unpaid) = self.pay(&records).await;
+            records.truncate(paid);
+            ready.truncate(paid);
             let ledger = &self.task.account.ledger;
             ledger.intend(self.task.folder, self.task.source_validity, records).await?;
             for (message, subject) in ready {
@@ -283,7 +286,18 @@ impl Intending<'_> {
                     return Ok(());
                 }
             }
+            unpaid?;
         }
+    }
+
+    /// Pays for what is to be sent, in its order. Gives how many could be, and why no more.
+    async fn pay(&self, records: &[Record]) -> (usize, Result<(), Failure>) {
+        for (at, record) in records.iter().enumerate() {
+            if let Err(failure) = self.task.account.target.pay(record.size).await {
+                return (at, Err(failure));
+            }
+        }
+        (records.len(), Ok(()))
     }
 
     fn prepare(&mut self, batch: Vec<Fetched>) -> (Vec<Record>, Vec<(Outgoing, Subject)>) {
@@ -297,6 +311,11 @@ impl Intending<'_> {
                 Subject { subject: body.subject().to_owned(), date: body.date().to_owned(), size: body.length() };
             if let Some(limit) = self.task.append_limit.filter(|limit| body.length() > *limit) {
                 let words = format!("[TOOBIG] the target takes {limit} bytes at most");
+                self.copied.refused.insert(uid, (said_by_us(words), subject));
+                continue;
+            }
+            if let Some(limit) = self.task.account.target.message_max().filter(|limit| body.length() > *limit) {
+                let words = format!("[TOOBIG] bytes_per_day allows {limit} bytes in a day");
                 self.copied.refused.insert(uid, (said_by_us(words), subject));
                 continue;
             }

@@ -367,7 +367,7 @@ impl Pass<'_> {
             self.memory.turned.extend(&uids);
         }
         self.order(&mut uids, &both.source_listing);
-        self.tell_plan(&path, &uids, &both.source_listing).await;
+        self.tell_plan(&path, &uids, &both.source_listing).await?;
         let floor = both.floor();
         let (source_lasts, lasts) = (both.source_lasts, both.source_lasts && both.target_lasts);
         let Both { source, mut target, source_validity, source_listing, target_opened, target_lasts, .. } = both;
@@ -737,7 +737,9 @@ impl Pass<'_> {
         }
     }
 
-    async fn tell_plan(&self, path: &str, uids: &[Uid], listing: &Listing) {
+    async fn tell_plan(&self, path: &str, uids: &[Uid], listing: &Listing) -> Result<(), Failure> {
+        let sizes = listing.uids().iter().filter_map(|uid| listing.get(*uid)?.size);
+        self.account.ledger.set_listed(self.row.id, listing.len() as u64, Some(sizes.sum())).await?;
         let bytes = uids.iter().filter_map(|uid| listing.get(*uid)?.size).sum();
         self.account
             .events
@@ -749,6 +751,7 @@ impl Pass<'_> {
                 bytes,
             })
             .await;
+        Ok(())
     }
 
     /// Remembers both sides as they are, where every message has its fate.

@@ -1,48 +1,78 @@
 //! How fast one side of an account is gone at: its limits, and what its server says of our haste.
 
-use crate::imap::{Brake, Haste, Pause};
+use super::allowance::Purses;
+use crate::failure::Failure;
+use crate::imap::{Brake, CommandBrake, Haste, Pause};
 use crate::mail::Side;
-use crate::pace::{Hold, Limits, Pacer};
+use crate::pace::{Hold, HostPace, Pacer};
 use crate::provider::Slower;
+use futures_util::future::BoxFuture;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// The limits of a side, as the wire asks for them.
+/// The limits of a side, as the wire asks for them: the account's own, what it shares with others on the host, and what the
+/// server has said.
 #[derive(Clone)]
 pub(super) struct PoolBrake {
-    pacer: Pacer,
-    burst: (u32, u64),
+    pub(super) account: Pacer,
+    pub(super) host: HostPace,
+    /// What pays for bodies that are fetched; None: they cost nothing.
+    pub(super) fetched: Option<Purses>,
     pub(super) heed: Heed,
 }
 
 impl PoolBrake {
-    pub(super) fn new(limits: &Limits, heed: Heed) -> Self {
-        let messages = limits.messages_per_second.map_or(u32::MAX, |rate| rate.max(1.0) as u32);
-        Self { pacer: Pacer::new(limits), burst: (messages, limits.bytes_per_second.unwrap_or(u64::MAX)), heed }
-    }
-
     /// Gives the same for one who stops earlier than the account.
     pub(super) fn until(&self, stop: &CancellationToken) -> Self {
         Self { heed: Heed { stop: stop.clone(), ..self.heed.clone() }, ..self.clone() }
+    }
+
+    /// Some limit holds commands back.
+    pub(super) fn holds_commands(&self) -> bool {
+        self.account.holds_commands() || self.host.holds_commands()
     }
 }
 
 impl Brake for PoolBrake {
     async fn messages(&self, count: u32) {
-        for _ in 0..count {
-            self.pacer.message().await;
-        }
+        self.account.messages(count).await;
+        self.host.messages(count).await;
         while let Some(pause) = self.heed.pause() {
             pause.await;
         }
     }
 
     async fn bytes(&self, count: u64) {
-        self.pacer.bytes(count).await;
+        self.account.bytes(count).await;
+        self.host.bytes(count).await;
     }
 
     fn burst(&self) -> (u32, u64) {
-        self.burst
+        /// A command asks for no more than this part of a day's allowance, or what is left of it at the end is of no use.
+        const PART_OF_DAY: u64 = 64;
+        let (account, host) = (self.account.burst(), self.host.burst());
+        let of_day = self.message_max().map_or(u64::MAX, |day| (day / PART_OF_DAY).max(1));
+        (account.0.min(host.0), account.1.min(host.1).min(of_day))
+    }
+
+    async fn afford(&self, bytes: u64) -> Result<(), Failure> {
+        match &self.fetched {
+            Some(purses) => purses.spend(bytes).await,
+            None => Ok(()),
+        }
+    }
+
+    fn message_max(&self) -> Option<u64> {
+        self.fetched.as_ref()?.message_max()
+    }
+}
+
+impl CommandBrake for PoolBrake {
+    fn command(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.account.commands(1).await;
+            self.host.commands(1).await;
+        })
     }
 }
 
@@ -90,12 +120,18 @@ impl Haste for Heed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pace::{HostPacers, Rates, WallClock};
     use tokio::time::Instant;
 
     fn brake() -> PoolBrake {
         let (hold, stop) = (Hold::default(), CancellationToken::new());
-        let limits = Limits { messages_per_second: None, bytes_per_second: None, connections: 1 };
-        PoolBrake::new(&limits, Heed { account: "a".to_owned(), side: Side::Target, hold, stop })
+        let rates = Rates::default();
+        PoolBrake {
+            account: Pacer::new(&rates, WallClock::default()),
+            host: HostPacers::default().pace("a", &rates),
+            fetched: None,
+            heed: Heed { account: "a".to_owned(), side: Side::Target, hold, stop },
+        }
     }
 
     #[tokio::test(start_paused = true)]

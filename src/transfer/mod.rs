@@ -5,6 +5,7 @@
 //! equality.
 
 mod account;
+mod allowance;
 mod audit;
 mod batch;
 mod bytes;
@@ -16,6 +17,7 @@ mod export;
 mod failed;
 mod flags;
 mod folder;
+mod forecast;
 mod haste;
 mod look;
 mod names;
@@ -35,13 +37,14 @@ pub use account::{AccountEnd, key};
 pub use check::{AccountCheck, AccountPlan, FolderCheck, FolderForecast, SideCheck, check, plan};
 pub use event::{Ending, Event, Events};
 pub use export::{Exported, Saved, export};
+pub use forecast::{CONNECTION_SPEED, Expected, MESSAGE_BYTES, expected};
 pub use verify::{AccountVerdict, FolderVerdict, Level, MessageVerdict, verify, verify_telling};
 
 use crate::checkpoint::Ledger;
 use crate::config::Job;
 use crate::imap::BodyRoom;
 use crate::net::{Dial, Network};
-use crate::pace::Hosts;
+use crate::pace::{HostPacers, Hosts, WallClock};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,6 +97,7 @@ pub struct Mode {
 pub struct Shared {
     dial: Arc<dyn Dial>,
     hosts: Hosts,
+    pacers: HostPacers,
     room: BodyRoom,
 }
 
@@ -109,7 +113,19 @@ impl Shared {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&spool)?;
-        Ok(Self { dial, hosts: Hosts::default(), room: BodyRoom::new(memory, spool_above, &spool) })
+        Ok(Self {
+            dial,
+            hosts: Hosts::default(),
+            pacers: HostPacers::default(),
+            room: BodyRoom::new(memory, spool_above, &spool),
+        })
+    }
+
+    /// Makes hours and days begin by a clock of the caller's: for tests. Nothing may have been run before.
+    #[must_use]
+    pub fn by_clock(mut self, clock: WallClock) -> Self {
+        self.pacers = HostPacers::by(clock);
+        self
     }
 
     /// As [`Self::new`], over the network as it is.

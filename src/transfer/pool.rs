@@ -3,15 +3,19 @@
 //! Invariants: never more connections than the limits and the host's learned wall allow; whoever takes from both sides
 //! takes from the source first, so that nobody waits in a circle; a session that broke is never used again.
 
+use super::allowance::Purses;
 use super::haste::{Heed, PoolBrake};
 use super::{Event, Events};
 use crate::auth::{Credential, Keychain};
 use crate::checkpoint::{AccountId, AccountState, Ledger};
 use crate::config::Mailbox;
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{End, Haste, ImapError, Opening, Session};
+use crate::imap::{CommandBrake, End, Haste, ImapError, Opening, Session};
+use crate::mail::Side;
 use crate::net::Dial;
-use crate::pace::{Attempt, Backoff, Breaker, Gate, Hold, Limits, Outage, Patience, Permit};
+use crate::pace::{
+    Attempt, Backoff, Breaker, Gate, Hold, HostPace, Limits, Outage, Pacer, Patience, Permit, WallClock,
+};
 use crate::provider::{Crowd, Phase, crowd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -32,6 +36,10 @@ pub(super) struct PoolParts {
     pub(super) account: String,
     pub(super) mailbox: Mailbox,
     pub(super) limits: Limits,
+    /// What holds all accounts of this side's host back together.
+    pub(super) host: HostPace,
+    pub(super) clock: WallClock,
+    pub(super) purses: Purses,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) gate: Gate,
     pub(super) breaker: Breaker,
@@ -65,6 +73,8 @@ pub(super) struct Pool<E> {
     /// Since when the account runs; None: it is only looked at, and its state is not ours to write.
     running: OnceLock<SystemTime>,
     pub(super) brake: PoolBrake,
+    /// None: no limit holds commands back.
+    commands: Option<Arc<dyn CommandBrake>>,
 }
 
 /// An open session and its right to be.
@@ -99,6 +109,10 @@ pub(super) fn delay(
 ) -> Option<Duration> {
     /// However early a try is: a host is not asked in a tight loop.
     const PAUSE_MIN: Duration = Duration::from_millis(200);
+    if failure.kind == Kind::AllowanceSpent {
+        // The account parks: others need its place, and nothing is to be found out meanwhile.
+        return None;
+    }
     let Some(least) = failure.wait else {
         return patience.decide(since, reached, backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN));
     };
@@ -145,6 +159,15 @@ impl<E: End> Pool<E> {
             let unused = unused.upgrade();
             unused.and_then(|idle| idle.lock().unwrap_or_else(PoisonError::into_inner).pop()).is_some()
         });
+        let brake = PoolBrake {
+            heed,
+            account: Pacer::new(&parts.limits.rates, parts.clock),
+            host: parts.host.clone(),
+            // What a target is sent is paid for before its intent; what is read back there is not what it counts.
+            fetched: (E::SIDE == Side::Source).then(|| parts.purses.clone()),
+        };
+        let commands: Option<Arc<dyn CommandBrake>> =
+            if brake.holds_commands() { Some(Arc::new(brake.clone())) } else { None };
         Self {
             keychain: Keychain::new(&parts.mailbox.sign_in.credential),
             places: Gate::new(Some(parts.limits.connections)),
@@ -156,7 +179,8 @@ impl<E: End> Pool<E> {
             entered: AtomicBool::new(false),
             told_down: AtomicBool::new(false),
             running: OnceLock::new(),
-            brake: PoolBrake::new(&parts.limits, heed),
+            brake,
+            commands,
             parts,
         }
     }
@@ -396,6 +420,7 @@ impl<E: End> Pool<E> {
             keychain: &self.keychain,
             timeout: parts.timeout,
             lists: !self.listed.load(Ordering::Relaxed),
+            commands: self.commands.as_ref(),
         };
         let session = tokio::select! {
             session = Session::<E>::open(opening) => session,
@@ -476,8 +501,27 @@ impl<E: End> Pool<E> {
         self.parts.gate.clone()
     }
 
+    /// Pays for a message that is to be appended.
+    ///
+    /// # Errors
+    /// A day's allowance is spent.
+    pub(super) async fn pay(&self, bytes: u64) -> Result<(), Failure> {
+        self.parts.purses.spend(bytes).await
+    }
+
+    /// Gives when a day's allowance that was found to be spent returns.
+    pub(super) fn spent_until(&self) -> Option<SystemTime> {
+        self.parts.purses.until()
+    }
+
+    /// Gives the bytes of the largest message that a day's allowance can ever pay for. None: any.
+    pub(super) fn message_max(&self) -> Option<u64> {
+        self.parts.purses.message_max()
+    }
+
     /// Closes all idle connections, politely.
     pub(super) async fn close(&self) {
+        self.parts.purses.give_back().await;
         let idle = std::mem::take(&mut *self.idle());
         // Who is not to ask anything says no goodbye either.
         let polite = idle.into_iter().filter(|_| self.brake.heed.hold.left().is_none());

@@ -10,6 +10,7 @@ mod failures;
 mod hostile;
 mod identity;
 mod late;
+mod limits;
 mod migrate;
 mod names;
 mod patience;

@@ -1,5 +1,6 @@
 //! The ledger as a whole, on real files.
 
+mod allowances;
 mod damage;
 mod file;
 mod locks;
@@ -10,7 +11,7 @@ mod upkeep;
 
 use super::*;
 use crate::imap::Appended;
-use crate::mail::{Digest, Evidence, Flags, FolderPath, InternalDate, Record, Stage, Uid, UidValidity, WireName};
+use crate::mail::{Digest, Evidence, Flags, FolderPath, InternalDate, Record, Side, Stage, Uid, UidValidity, WireName};
 
 pub(super) fn uid(value: u32) -> Uid {
     Uid::new(value).unwrap()

@@ -3,6 +3,7 @@
 use super::*;
 use crate::auth::{Credential, Secret, SecretSource};
 use crate::net::{Fingerprint, Tls};
+use crate::pace::Rate;
 use std::time::Duration;
 
 fn password(mailbox: &Mailbox) -> &SecretSource {
@@ -66,9 +67,13 @@ target = { user = "boss@acme.example", password = "open secret" }
 fn a_job_means_what_it_says() {
     let job = job(MANUAL);
     assert_eq!((job.name.as_str(), job.order), ("acme to microsoft 365", plan::Order::Newest));
-    let source = Limits { messages_per_second: Some(10.0), bytes_per_second: Some(1 << 20), connections: 4 };
-    assert_eq!(job.source_limits, source);
-    assert_eq!(job.target_limits, Limits { messages_per_second: Some(0.5), bytes_per_second: None, connections: 4 });
+    let rates = |messages, bytes| Rates {
+        messages_per_second: Some(messages).into(),
+        bytes_per_second: Rate::from(bytes),
+        commands_per_second: Rate::from(None),
+    };
+    assert_eq!(job.source_limits, Limits { rates: rates(10.0, Some(1048576.0)), connections: 4 });
+    assert_eq!(job.target_limits, Limits { rates: rates(0.5, None), connections: 4 });
     assert_eq!(job.host_connections, None);
     assert_eq!(job.folders.include, ["INBOX", "Archive/**"]);
     assert_eq!(job.folders.exclude, ["Calendar", "Contacts/*"]);
@@ -346,4 +351,76 @@ fn the_machine_itself_is_asked() {
     let daemon_path = directory.path().join("daemon.toml");
     std::fs::write(&daemon_path, "jobs = \".\"\n").unwrap();
     assert_eq!(load_daemon(&daemon_path).unwrap().poll, Duration::from_secs(5));
+}
+
+/// Gives the messages a second that a job allows at some times of November 2026, whose 2nd is a Monday.
+#[track_caller]
+fn check_times(limits: &str, of: fn(&Job) -> &Rates, expected: &[(&str, Option<f64>)]) {
+    let job = job(&format!("{SERVERS}{limits}\n{ACCOUNT}"));
+    for (time, rate) in expected {
+        let at = humantime::parse_rfc3339(&format!("2026-11-{time}:00Z")).unwrap();
+        assert_eq!(of(&job).messages_per_second.at(at), *rate, "{time}");
+    }
+}
+
+#[test]
+fn the_nearest_table_counts_and_its_hours_before_what_it_says_else() {
+    const LIMITS: &str = r#"
+[limits]
+utc_offset = "+01:00"
+messages_per_second = 20
+[[limits.times]]
+days = "mon-fri"
+hours = "08:00-18:00"
+messages_per_second = 5
+[[limits.times]]
+days = "mon"
+bytes_per_second = "1 MiB"
+[limits.target]
+messages_per_second = 10
+[[limits.source.times]]
+hours = "12:00-13:00"
+messages_per_second = "unlimited"
+[limits.host]
+messages_per_second = 100
+[[limits.host.times]]
+days = "sat,sun"
+messages_per_second = 200
+"#;
+    let source = [
+        ("02T06:59", Some(20.0)),
+        ("02T07:00", Some(5.0)),
+        ("02T11:00", None),
+        ("02T12:00", Some(5.0)),
+        ("02T17:00", Some(20.0)),
+        ("07T09:00", Some(20.0)),
+        ("07T11:30", None),
+    ];
+    check_times(LIMITS, |job| &job.source_limits.rates, &source);
+    check_times(LIMITS, |job| &job.target_limits.rates, &[("02T09:00", Some(10.0)), ("02T20:00", Some(10.0))]);
+    let host =
+        [("06T22:59", Some(100.0)), ("06T23:00", Some(200.0)), ("08T22:59", Some(200.0)), ("08T23:00", Some(100.0))];
+    check_times(LIMITS, |job| &job.host_rates, &host);
+}
+
+#[test]
+fn a_days_allowance_is_what_is_written_or_what_the_provider_is_known_to_allow() {
+    let gmail = "[source]\nhost = \"imap.old.example\"\n[target]\nprovider = \"gmail\"\n";
+    let of = |servers: &str, limits: &str| {
+        let job = job(&format!("{servers}{limits}\n{ACCOUNT}"));
+        let days = [job.accounts[0].source.bytes_per_day, job.accounts[0].target.bytes_per_day, job.host_bytes_per_day];
+        days.map(|day| day.map(|day| (day.bytes, day.begins)))
+    };
+    assert_eq!(of(SERVERS, ""), [None; 3]);
+    assert_eq!(of(gmail, ""), [None, Some((500_000_000, 480)), None]);
+    let swapped = "[source]\nhost = \"IMAP.gmail.com\"\n[target]\nhost = \"imap.new.example\"\n";
+    assert_eq!(of(swapped, ""), [Some((2_500_000_000, 480)), None, None]);
+    assert_eq!(of(gmail, "[limits.target]\nbytes_per_day = \"unlimited\""), [None; 3]);
+    assert_eq!(of(gmail, "[limits.target]\nbytes_per_day = \"1 GB\""), [None, Some((1_000_000_000, 480)), None]);
+    let both = "[limits]\nbytes_per_day = \"2 MB\"\nutc_offset = \"+01:00\"\nday_begins = \"06:00\"\n\
+                [limits.source]\nbytes_per_day = \"3 MB\"\nday_begins = \"00:00 -08:00\"\n\
+                [limits.host]\nbytes_per_day = \"4 MB\"";
+    assert_eq!(of(SERVERS, both), [Some((3_000_000, 480)), Some((2_000_000, 300)), Some((4_000_000, 300))]);
+    let plain = "[limits]\nbytes_per_day = \"2 MB\"\nutc_offset = \"+01:00\"";
+    assert_eq!(of(SERVERS, plain), [Some((2_000_000, 1380)), Some((2_000_000, 1380)), None]);
 }

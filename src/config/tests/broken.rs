@@ -670,3 +670,56 @@ fn of_very_many_errors_the_first_are_shown() {
     assert_eq!(said.matches("has 3 cells").count(), 50);
     assert!(said.ends_with("\n… and 10 more"), "{said}");
 }
+
+#[test]
+fn hours_are_told_where_they_stand() {
+    let table = r#"[limits]
+commands_per_second = "fast"
+utc_offset = "CET"
+[[limits.times]]
+days = "mon-fry"
+hours = "8-18"
+messages_per_second = 0
+[[limits.times]]
+hours = "08:00-08:00"
+[[limits.times]]
+messages_per_second = 5
+[limits.source.times]
+days = "mon"
+[limits.host]
+times = [{ day = "mon", hours = "24:00-25:00", commands_per_second = 1 }]"#;
+    assert_snapshot!(with(table), @r#"
+    job.toml:9: limits.commands_per_second: expected a number or "unlimited", found a string
+      hint: write a number without quotes, such as 10
+    job.toml:10: limits.utc_offset: no offset from UTC is "CET"
+      hint: write hours and minutes east of Greenwich, such as "+01:00" or "-08:00"
+    job.toml:12: limits.times[1].days: no day is called "fry": expected mon, tue, wed, thu, fri, sat or sun
+      hint: did you mean "fri"?
+    job.toml:13: limits.times[1].hours: no time of day is "8"
+      hint: write hours = "08:00-18:00"
+    job.toml:14: limits.times[1].messages_per_second: 0 is out of range: expected 0.001 to 100000 messages a second
+      hint: write a number such as 10, or "unlimited"
+    job.toml:15: limits.times[2]: says no limit for these hours
+      hint: write messages_per_second, bytes_per_second or commands_per_second: a number or "unlimited"
+    job.toml:16: limits.times[2].hours: "08:00-08:00" begins when it ends
+      hint: write "00:00-24:00" for the whole day
+    job.toml:17: limits.times[3]: says neither days nor hours
+      hint: write days = "mon-fri" or hours = "08:00-18:00", or both
+    job.toml:19: limits.source.times: expected a list of tables, found a table
+      hint: write [[limits.source.times]] with two brackets: it may stand many times
+    job.toml:22: limits.host.times[1].day: unknown key
+      hint: did you mean "days"?
+    job.toml:22: limits.host.times[1].hours: no time of day is "25:00"
+      hint: write hours = "08:00-18:00"
+    "#);
+    assert_snapshot!(with("[limits]\nbytes_per_day = \"500 MB/day\"\nday_begins = \"midnight\"\n[limits.host]\nbytes_per_day = 5\nday_begins = \"00:00 PST\""), @r#"
+    job.toml:9: limits.bytes_per_day: no unit of bytes is called "MB/day"
+      hint: leave out what follows the slash: it is always by the day
+    job.toml:10: limits.day_begins: no time of day is "midnight"
+      hint: write a time, such as "00:00", or a time and an offset, such as "00:00 -08:00"
+    job.toml:12: limits.host.bytes_per_day: out of range: expected 1 MiB to 1024 TiB
+      hint: write a size such as "500 MB"
+    job.toml:13: limits.host.day_begins: no offset from UTC is "PST"
+      hint: write hours and minutes east of Greenwich, such as "+01:00" or "-08:00"
+    "#);
+}

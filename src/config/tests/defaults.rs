@@ -64,6 +64,7 @@ fn every_key_that_is_known_is_read() {
                 "account.source" | "account.target" => {
                     (format!("[[account]]\n[{table}]"), format!("account[1].{}.{name}", &table["account.".len()..]))
                 }
+                table if table.ends_with(".times") => (format!("[[{table}]]"), format!("{table}[1].{name}")),
                 reader::SECRET => ("[source.password]".to_owned(), format!("source.password.{name}")),
                 _ => (format!("[{table}]"), format!("{table}.{name}")),
             };
@@ -93,8 +94,9 @@ fn defaults_are_what_they_are_said_to_be() {
     assert_eq!(job.path, Path::new("/jobs/job.toml"));
     assert_eq!(job.order, plan::Order::Oldest);
     assert_eq!(job.folders, plan::FolderRules::default());
-    let limits = Limits { messages_per_second: None, bytes_per_second: None, connections: 3 };
-    assert_eq!((job.source_limits, job.target_limits, job.host_connections), (limits, limits, Some(20)));
+    let limits = Limits { rates: Rates::default(), connections: 3 };
+    assert_eq!((job.source_limits, job.target_limits, job.host_connections), (limits.clone(), limits, Some(20)));
+    assert_eq!(job.host_rates, Rates::default());
     let options = transfer::Options {
         deleted: false,
         accounts: 8,

@@ -97,6 +97,8 @@ pub struct Config {
     pub size_estimate: i64,
     /// Everything is written in pieces of this many bytes, each flushed by itself.
     pub split_bytes: Option<usize>,
+    /// Whether every piece of mail is noted with its time: see [`crate::Server::traffic`].
+    pub logs_traffic: bool,
 }
 
 impl Default for Config {
@@ -144,6 +146,7 @@ impl Default for Config {
             connections_max: None,
             size_estimate: 0,
             split_bytes: None,
+            logs_traffic: false,
         }
     }
 }

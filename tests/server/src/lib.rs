@@ -61,7 +61,7 @@ use tokio_rustls::TlsAcceptor;
 pub use budget::Budget;
 pub use config::{Config, Doubles, Features, Keywords, Literals, Mechanism, TlsMode, User};
 pub use faults::{Act, Falsehood, Faults, Gate, Held, Lie, Nth, Point, Rule, RuleId};
-pub use log::{Logged, Stats};
+pub use log::{Logged, Moved, Stats};
 pub use store::{
     Account, Body, FolderInfo, FolderSpec, Layout, Message, NewMessage, Store, StoreError, normalise_flags,
 };
@@ -222,6 +222,11 @@ impl Server {
     /// How often users had to rest ([`Budget`]), and how many commands came late in a rest all the same.
     pub fn rests(&self) -> (u64, u64) {
         self.shared.budgets.told()
+    }
+
+    /// What moved for a user, and when; nothing unless the configuration says so.
+    pub fn traffic(&self, user: &str) -> Vec<(tokio::time::Instant, Moved)> {
+        self.shared.log.traffic(user)
     }
 
     /// Replaces a user's password, or adds the user.

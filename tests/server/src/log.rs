@@ -26,6 +26,17 @@ pub struct Logged {
     pub at: Instant,
 }
 
+/// What moved at one moment, for one user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Messages whose bodies were sent by FETCH, counted as they begin, and messages that were stored by APPEND.
+    pub messages: u64,
+    /// Bytes received from the client, whatever they are.
+    pub received: u64,
+    /// Bytes sent to it.
+    pub sent: u64,
+}
+
 /// Counters since the server started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -33,6 +44,8 @@ pub struct Stats {
     pub connections: u64,
     /// Connections open now.
     pub open: u64,
+    /// The most that were open at once.
+    pub most_open: u64,
     /// Commands received.
     pub commands: u64,
     /// APPEND commands executed (a MULTIAPPEND is one).
@@ -64,6 +77,7 @@ struct State {
     cleared: usize,
     stats: Stats,
     signed_in: BTreeMap<String, usize>,
+    traffic: Vec<(Instant, String, Moved)>,
 }
 
 impl Log {
@@ -105,6 +119,18 @@ impl Log {
         let open = state.stats.open;
         drop(state);
         self.open.send_if_modified(|known| std::mem::replace(known, open) != open);
+    }
+
+    /// Notes what moved just now for a user.
+    pub(crate) fn moved(&self, user: Option<&str>, moved: Moved) {
+        let Some(user) = user else { return };
+        self.lock().traffic.push((Instant::now(), user.to_owned(), moved));
+    }
+
+    /// What moved for a user, and when.
+    pub(crate) fn traffic(&self, user: &str) -> Vec<(Instant, Moved)> {
+        let state = self.lock();
+        state.traffic.iter().filter(|(_, of, _)| of == user).map(|(at, _, moved)| (*at, moved.clone())).collect()
     }
 
     /// Waits until no connection is open.

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::Shared;
 use crate::faults::{Act, Event, Point};
+use crate::log::Moved;
 
 /// The connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,8 @@ const OUT_BYTES: usize = 64 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 /// Input kept while stalled; beyond this the client feels the stall in its own socket.
 const STALLED_BYTES_MAX: usize = 1024 * 1024;
+/// Written at once where traffic is noted.
+const NOTED_BYTES: usize = 8 * 1024;
 /// Enough of a line to find its tag.
 fn beginning(line: &[u8]) -> Vec<u8> {
     line[..line.len().min(64)].to_vec()
@@ -218,7 +221,14 @@ impl Wire {
         let read = self.stream.read_buf(&mut self.input).await?;
         self.received += read as u64;
         self.shared.log.count(|stats| stats.bytes_in += read as u64);
+        self.moved(Moved { received: read as u64, ..Moved::default() });
         Ok(read)
+    }
+
+    fn moved(&self, moved: Moved) {
+        if self.shared.config.logs_traffic {
+            self.shared.log.moved(self.user.as_deref(), moved);
+        }
     }
 
     /// Adds a line to the output.
@@ -244,6 +254,7 @@ impl Wire {
     /// Sends a body literal, after `{n}` was put into the output.
     pub(crate) async fn send_body(&mut self, body: &[u8]) -> Result<(), End> {
         self.shared.log.count(|stats| stats.bodies_sent += 1);
+        self.moved(Moved { messages: 1, ..Moved::default() });
         if !self.shared.faults.any() && body.len() < OUT_BYTES {
             self.out.extend_from_slice(body);
             return self.flush_some().await;
@@ -284,8 +295,20 @@ impl Wire {
             self.shared.log.count(|stats| stats.bytes_out += bytes.len() as u64);
             // What was received is executed even if nobody is there to be told: so it is with a killed client whose last
             // bytes the kernel delivers.
-            self.deaf = self.try_write(bytes).await.is_err();
+            self.deaf = self.try_write_noted(bytes).await.is_err();
         }
+    }
+
+    /// Writes, and notes what the client has taken, piece by piece.
+    async fn try_write_noted(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.shared.config.logs_traffic {
+            return self.try_write(bytes).await;
+        }
+        for piece in bytes.chunks(NOTED_BYTES) {
+            self.try_write(piece).await?;
+            self.moved(Moved { sent: piece.len() as u64, ..Moved::default() });
+        }
+        Ok(())
     }
 
     async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -9,6 +9,7 @@ use super::{Answer, Command, Commit, Reply, Session, Stop, bad, no, ok};
 use crate::config::Doubles;
 use crate::dates;
 use crate::faults::Event;
+use crate::log::Moved;
 use crate::mime;
 use crate::parser::{Announced, Cursor, Syntax, Text, announced, compress};
 use crate::store::{Account, Folder, NewMessage, StoreError};
@@ -207,7 +208,7 @@ impl Session {
                 return Err(reply.into());
             }
         }
-        let shared = self.shared.clone();
+        let (shared, user) = (self.shared.clone(), self.wire.user.clone());
         let store = move |account: &Account, mailbox: &[u8], messages: Vec<NewMessage>| {
             let (count, bytes) = (messages.len(), messages.iter().map(|message| message.body.len()).sum::<usize>());
             let stored = account.write(|folders| -> Result<(u32, Vec<u32>), StoreError> {
@@ -220,6 +221,9 @@ impl Session {
                 stats.messages_stored += count as u64;
                 stats.bytes_stored += bytes as u64;
             });
+            if shared.config.logs_traffic {
+                shared.log.moved(user.as_deref(), Moved { messages: count as u64, ..Moved::default() });
+            }
             Ok::<_, StoreError>(stored)
         };
         match std::mem::replace(&mut self.orders.commit, Commit::Now) {

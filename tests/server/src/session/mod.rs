@@ -179,6 +179,7 @@ impl Session {
         shared.log.count(|stats| {
             stats.connections += 1;
             stats.open += 1;
+            stats.most_open = stats.most_open.max(stats.open);
         });
         let orders = Orders::new("");
         Session {

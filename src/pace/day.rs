@@ -1,0 +1,306 @@
+//! What a provider takes or gives in a day: an allowance, taken in slices that are on the books before they are used.
+//!
+//! ```text
+//!   allowance of the day ─ Book: a slice, durable ─▶ Purse ─ spend ─▶ message
+//!                            ▲                          │
+//!                            └──── what is left of it ──┘ give_back
+//! ```
+//! Invariants: what the book has let go never exceeds the allowance of its day, whoever asks and whenever a process dies;
+//! nothing is spent that the book has not let go; what is left of yesterday's slice is worth nothing today.
+
+use super::clock::{WallClock, unix};
+use crate::failure::Failure;
+use futures_util::future::BoxFuture;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+use tokio::sync::Mutex;
+
+const DAY_SECONDS: i64 = 24 * 3600;
+/// A slice is this part of a day's allowance: a kill loses no more than that of the day.
+const SLICES: u64 = 64;
+/// And no more than this: a kill loses little, and the book is written once for so many bytes.
+const SLICE_MAX: u64 = 4 << 20;
+
+/// Bytes in a day, and when that day begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayAllowance {
+    /// So many.
+    pub bytes: u64,
+    /// Minutes after midnight UTC at which the day begins, below 1440.
+    pub begins: u16,
+}
+
+impl DayAllowance {
+    /// Gives when the day of a time began, in seconds since 1970: the day's name.
+    #[must_use]
+    pub fn day(&self, time: SystemTime) -> i64 {
+        let begins = i64::from(self.begins) * 60;
+        (unix(time) - begins).div_euclid(DAY_SECONDS) * DAY_SECONDS + begins
+    }
+
+    /// Gives when the day of a time ends.
+    #[must_use]
+    pub fn end(&self, time: SystemTime) -> SystemTime {
+        let end = self.day(time) + DAY_SECONDS;
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(end).unwrap_or_default())
+    }
+
+    fn slice(&self) -> u64 {
+        (self.bytes / SLICES).clamp(1, SLICE_MAX)
+    }
+}
+
+/// What is asked of the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    /// Of which day.
+    pub day: i64,
+    /// With less than this nothing can be done.
+    pub least: u64,
+    /// What is asked for; at least `least`.
+    pub wanted: u64,
+    /// What all slices of the day may be together.
+    pub allowance: u64,
+}
+
+/// Where slices are written down: one owner's, who may be in several places at once.
+pub trait Book: Send + Sync {
+    /// Lets go of a slice: between `least` and `wanted` bytes, or 0 where the day has no more. Durable when it returns.
+    fn lease(&self, slice: Slice) -> BoxFuture<'_, Result<u64, Failure>>;
+    /// Takes back what was let go and not used.
+    fn give_back(&self, day: i64, bytes: u64) -> BoxFuture<'_, Result<(), Failure>>;
+}
+
+/// Why nothing can be spent.
+#[derive(Debug, Clone)]
+pub enum Unpaid {
+    /// The day's allowance is spent, or what is left of it is less than was asked for.
+    Spent {
+        /// When it returns.
+        until: SystemTime,
+        /// How long until then.
+        wait: Duration,
+    },
+    /// The book cannot be written.
+    Book(Failure),
+}
+
+/// The slice that is being used up.
+pub struct Purse {
+    allowance: DayAllowance,
+    clock: WallClock,
+    book: Box<dyn Book>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    day: i64,
+    bytes: u64,
+}
+
+impl fmt::Debug for Purse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Purse").field(&self.allowance).finish()
+    }
+}
+
+impl Purse {
+    /// Makes an empty purse: nothing is let go before it is needed.
+    #[must_use]
+    pub fn new(allowance: DayAllowance, clock: WallClock, book: Box<dyn Book>) -> Self {
+        Self { allowance, clock, book, held: Mutex::default() }
+    }
+
+    /// Gives what it is filled from.
+    #[must_use]
+    pub fn allowance(&self) -> DayAllowance {
+        self.allowance
+    }
+
+    /// Takes `bytes` out, which may then be used; fills it first where too little is in it.
+    ///
+    /// # Errors
+    /// The day has no more, or the book cannot be written: nothing is taken.
+    pub async fn spend(&self, bytes: u64) -> Result<(), Unpaid> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let day = self.allowance.day(now);
+        let mut held = self.held.lock().await;
+        if held.day != day {
+            *held = Held { day, bytes: 0 };
+        }
+        let least = bytes.saturating_sub(held.bytes);
+        if least > 0 {
+            let wanted = least.max(self.allowance.slice());
+            let slice = Slice { day, least, wanted, allowance: self.allowance.bytes };
+            let got = self.book.lease(slice).await.map_err(Unpaid::Book)?;
+            if got < least {
+                let until = self.allowance.end(now);
+                return Err(Unpaid::Spent { until, wait: until.duration_since(now).unwrap_or_default() });
+            }
+            held.bytes += got;
+        }
+        held.bytes -= bytes;
+        Ok(())
+    }
+
+    /// Puts back what was taken out and not used.
+    pub async fn refund(&self, bytes: u64) {
+        let day = self.allowance.day(self.clock.now());
+        let mut held = self.held.lock().await;
+        if held.day == day {
+            held.bytes += bytes;
+        }
+    }
+
+    /// Empties it: what is left of the slice is there for others again.
+    ///
+    /// # Errors
+    /// The book cannot be written.
+    pub async fn give_back(&self) -> Result<(), Failure> {
+        let mut held = self.held.lock().await;
+        let left = std::mem::take(&mut held.bytes);
+        if left > 0 { self.book.give_back(held.day, left).await } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex as StdMutex};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A book that outlives the process: what was let go, by day.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<StdMutex<BTreeMap<i64, u64>>>);
+
+    impl Book for Paper {
+        fn lease(&self, slice: Slice) -> BoxFuture<'_, Result<u64, Failure>> {
+            let mut days = self.0.lock().unwrap();
+            let gone = days.entry(slice.day).or_default();
+            let got = slice.wanted.min(slice.allowance.saturating_sub(*gone));
+            let got = if got < slice.least { 0 } else { got };
+            *gone += got;
+            Box::pin(std::future::ready(Ok(got)))
+        }
+
+        fn give_back(&self, day: i64, bytes: u64) -> BoxFuture<'_, Result<(), Failure>> {
+            *self.0.lock().unwrap().get_mut(&day).unwrap() -= bytes;
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    fn time(text: &str) -> SystemTime {
+        humantime::parse_rfc3339(text).unwrap()
+    }
+
+    fn purse(bytes: u64, clock: WallClock, paper: &Paper) -> Purse {
+        Purse::new(DayAllowance { bytes, begins: 0 }, clock, Box::new(paper.clone()))
+    }
+
+    #[test]
+    fn a_day_begins_when_the_provider_says() {
+        for (begins, at, day, end) in [
+            (0, "2026-11-02T00:00:00Z", "2026-11-02T00:00:00Z", "2026-11-03T00:00:00Z"),
+            (0, "2026-11-01T23:59:59Z", "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"),
+            (480, "2026-11-02T07:59:59Z", "2026-11-01T08:00:00Z", "2026-11-02T08:00:00Z"),
+            (480, "2026-11-02T08:00:00Z", "2026-11-02T08:00:00Z", "2026-11-03T08:00:00Z"),
+        ] {
+            let allowance = DayAllowance { bytes: 1, begins };
+            assert_eq!(allowance.day(time(at)), unix(time(day)), "{begins} {at}");
+            assert_eq!(allowance.end(time(at)), time(end), "{begins} {at}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spent_allowance_comes_back_with_the_day() {
+        let (paper, clock) = (Paper::default(), WallClock::starting_at(time("2026-11-02T18:00:00Z")));
+        let purse = purse(1000, clock, &paper);
+        for _ in 0..10 {
+            purse.spend(100).await.unwrap();
+        }
+        let Err(Unpaid::Spent { until, wait }) = purse.spend(1).await else { panic!("more than the allowance") };
+        assert_eq!((until, wait), (time("2026-11-03T00:00:00Z"), HOUR * 6));
+        tokio::time::advance(HOUR * 6 - Duration::from_secs(1)).await;
+        assert!(purse.spend(1).await.is_err());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        purse.spend(1000).await.unwrap();
+        assert!(purse.spend(1).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kill_between_lease_and_use_never_overspends() {
+        // Killed after every so many messages, a process begins with an empty purse; what was let go stays let go.
+        for lives in 1..12 {
+            let (paper, clock) = (Paper::default(), WallClock::starting_at(time("2026-11-02T00:00:00Z")));
+            let allowance = 64_000;
+            let mut used = 0;
+            'day: for _ in 0..1000 {
+                let purse = purse(allowance, clock, &paper);
+                for _ in 0..lives {
+                    match purse.spend(300).await {
+                        Ok(()) => used += 300,
+                        Err(_) => break 'day,
+                    }
+                }
+            }
+            assert!(used <= allowance, "{used} with {lives} messages to a life");
+            assert!(used >= allowance * 3 / 10, "a kill costs no more than a slice: {used} with {lives}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_is_there_for_others() {
+        let (paper, clock) = (Paper::default(), WallClock::starting_at(time("2026-11-02T00:00:00Z")));
+        let mut used = 0;
+        loop {
+            let purse = purse(64_000, clock, &paper);
+            if purse.spend(10).await.is_err() {
+                break;
+            }
+            used += 10;
+            purse.give_back().await.unwrap();
+        }
+        assert_eq!(used, 64_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_at_once_share_one_allowance_and_yesterdays_slice_is_worth_nothing() {
+        let (paper, clock) = (Paper::default(), WallClock::starting_at(time("2026-11-02T23:00:00Z")));
+        let (one, other) = (purse(6400, clock, &paper), purse(6400, clock, &paper));
+        let (mut used, mut spent) = (0, 0);
+        while spent < 2 {
+            spent = 0;
+            for purse in [&one, &other] {
+                match purse.spend(30).await {
+                    Ok(()) => used += 30,
+                    Err(_) => spent += 1,
+                }
+            }
+        }
+        assert!((6300..=6400).contains(&used), "{used}");
+        tokio::time::advance(HOUR).await;
+        let mut today = 0;
+        while one.spend(30).await.is_ok() {
+            today += 30;
+        }
+        assert!((6370..=6400).contains(&today), "{today}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_larger_than_a_slice_takes_what_it_needs() {
+        let (paper, clock) = (Paper::default(), WallClock::starting_at(time("2026-11-02T00:00:00Z")));
+        let purse = purse(100 << 20, clock, &paper);
+        purse.spend(60 << 20).await.unwrap();
+        assert!(purse.spend(60 << 20).await.is_err(), "what is left is too little");
+        purse.spend(40 << 20).await.unwrap();
+        purse.refund(5).await;
+        purse.spend(5).await.unwrap();
+        assert!(purse.spend(1).await.is_err());
+    }
+}
