@@ -309,14 +309,10 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                     }
                 }
             };
-            let group = self.gather(outgoing, incoming, brake.burst());
+            self.hold(brake.messages(1)).await?;
+            let group = self.gather(outgoing, incoming, brake);
             let turns = self.turns;
-            let count = group.len() as u32;
-            let held = async {
-                brake.messages(count).await;
-                turn(turns).await;
-            };
-            self.hold(held).await?;
+            self.hold(turn(turns)).await?;
             let careful = group[0].careful;
             let size = group.iter().map(|outgoing| outgoing.body.length() / 1024 + 1).sum::<u64>();
             let size = u32::try_from(size).unwrap_or(u32::MAX).min(WINDOW_KIB);
@@ -335,22 +331,22 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         Ok(())
     }
 
-    /// Takes what is ready and goes with this message in one command.
+    /// Takes what is ready and may go with this message in one command. Where messages are counted by time, each has its own.
     fn gather(
         &mut self,
         first: Outgoing,
         incoming: &mut mpsc::Receiver<Outgoing>,
-        (messages, bytes): (u32, u64),
+        brake: &impl Brake,
     ) -> Vec<Outgoing> {
-        let most = self.together.now().min(messages as usize);
+        let (messages, bytes) = brake.burst();
+        let most = if messages == u32::MAX && self.may_join(&first) { self.together.now() } else { 1 };
         let room = TOGETHER_BYTES.min(bytes);
         let mut length = first.body.length();
-        let joins = most > 1 && self.may_join(&first);
         let mut group = vec![first];
-        while joins && group.len() < most {
+        while group.len() < most {
             let Ok(next) = incoming.try_recv() else { break };
             length += next.body.length();
-            if length > room || !self.may_join(&next) {
+            if length > room || !self.may_join(&next) || brake.messages(1).now_or_never().is_none() {
                 self.next = Some(next);
                 break;
             }

@@ -198,9 +198,12 @@ async fn gmail_is_migrated_from_without_a_person() {
 fn pauses(server: &Server, verb: &str, numbers: &[usize]) -> Vec<Duration> {
     let log = server.log();
     let warned = log.iter().filter(|logged| logged.verb == verb).enumerate();
-    let warned = warned.filter(|(at, _)| numbers.contains(&(at + 1))).map(|(_, logged)| logged.at);
+    let mut warned: Vec<_> =
+        warned.filter(|(at, _)| numbers.contains(&(at + 1))).map(|(_, logged)| logged.at).collect();
+    // Asked in one go, they are answered in one: that is one word.
+    warned.dedup();
     let next = |at: Instant| log.iter().map(|logged| logged.at).filter(|other| *other > at).min();
-    warned.filter_map(|at| Some(next(at)?.duration_since(at))).collect()
+    warned.into_iter().filter_map(|at| Some(next(at)?.duration_since(at))).collect()
 }
 
 #[tokio::test(start_paused = true)]
