@@ -195,7 +195,8 @@ fn every_command_has_help_with_examples() {
       mailhaul check acme.toml other.toml
       mailhaul check acme.toml --json | jq '.accounts[].failures'
 
-    Nothing is written on either server, and nothing is kept. Exit code 0 means that a run can begin.
+    Nothing is written on either server, and nothing is kept. The forecast goes by the limits of the job
+    file and by numbers of messages alone; plan knows better. Exit code 0 means that a run can begin.
     "#);
     insta::assert_snapshot!(help("plan"), @r#"
     Show what a run would do, without doing it
@@ -308,7 +309,8 @@ fn every_command_has_help_with_examples() {
       mailhaul status
       mailhaul status acme.toml --json
 
-    No server is asked: this is what the state directory knows.
+    No server is asked: this is what the state directory knows, and when the rest will be done under the
+    limits of the job file.
     "#);
     insta::assert_snapshot!(help("verify"), @r#"
     Compare both sides, message by message

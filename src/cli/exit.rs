@@ -113,7 +113,7 @@ impl Exit {
             Self::Exceptions => "done but for messages or folders that are listed",
             Self::Stopped => "stopped by a signal; mailhaul resume goes on",
             Self::Parked => {
-                "a server asks to wait for longer than this run does, or a day's allowance is spent; mailhaul resume goes on"
+                "a server or a day's allowance asks to wait longer than this run does; mailhaul resume goes on"
             }
             Self::Incomplete => "verified: something is missing or differs that nothing explains; it is listed",
             Self::SignInRefused => "a sign-in was refused",
@@ -266,7 +266,7 @@ mod tests {
          2  a job file or the command line cannot be used; nothing was connected to
          3  done but for messages or folders that are listed
          4  stopped by a signal; mailhaul resume goes on
-         5  a server asks to wait for longer than this run does, or a day's allowance is spent; mailhaul resume goes on
+         5  a server or a day's allowance asks to wait longer than this run does; mailhaul resume goes on
          6  verified: something is missing or differs that nothing explains; it is listed
         10  a sign-in was refused
         11  a host's name has no address
