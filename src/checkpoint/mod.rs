@@ -107,6 +107,7 @@ impl Ledger {
         let (requests, inbox) = mpsc::sync_channel(REQUESTS_MAX);
         let shared = Arc::new(Shared::default());
         let writer = Writer::new(connection, place.clone(), Arc::clone(&shared), Box::new(steps));
+        let writer = writer.map_err(|error| place.fault(error.into()))?;
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || writer.run(&inbox))

@@ -2,8 +2,9 @@
 //!
 //! SQLite notices a page that is no page; a byte that flipped inside a row, or a page that is an older one, it takes for
 //! data. So each table has a sum over all values of all its rows, and the schema has one too. Triggers keep the sums, in
-//! the transaction that changes the rows: no writer has to think of them, and no writer can forget them. A sum is the
-//! exclusive or of one number per row, so it does not depend on their order, and a change costs two rows, not the table.
+//! the transaction that changes the rows: no writer has to think of them, and no writer can forget them; the one that writes
+//! much has a [`Tally`], and its sums are written once a transaction. A sum is the exclusive or of one number per row, so it
+//! does not depend on their order, and a change costs two rows, not the table.
 //!
 //! Guards against accidents, not against people: who can write the file can write the sums.
 
@@ -12,14 +13,66 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The name under which the sum over the schema is kept; no table can have it.
 const SCHEMA: &str = "sqlite_schema";
 
+/// Innocuous: a schema that is not trusted may call it.
+const FUNCTION: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
+
+/// By how much the sums of tables change in the transaction that is under way, by table.
+#[derive(Clone, Default)]
+pub(super) struct Tally(Arc<Mutex<BTreeMap<String, i64>>>);
+
+impl Tally {
+    /// Takes what the triggers of this connection tell. From now on each of its transactions ends with [`Self::write`].
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let tally = Self::default();
+        let told = tally.clone();
+        connection.create_scalar_function("note_sum", 2, FUNCTION, move |context| {
+            let (table, number) = (context.get_raw(0).as_str()?, context.get::<i64>(1)?);
+            let mut sums = told.lock();
+            match sums.get_mut(table) {
+                Some(sum) => *sum ^= number,
+                None => drop(sums.insert(table.to_owned(), number)),
+            }
+            Ok(true)
+        })?;
+        Ok(tally)
+    }
+
+    /// Gives how it stands, to go back to where a part of the transaction is undone.
+    pub(super) fn now(&self) -> BTreeMap<String, i64> {
+        self.lock().clone()
+    }
+
+    /// Goes back to how it stood.
+    pub(super) fn set(&self, then: BTreeMap<String, i64>) {
+        *self.lock() = then;
+    }
+
+    /// Changes the sums, at the end of the transaction.
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let sums = std::mem::take(&mut *self.lock());
+        for (table, sum) in sums {
+            connection
+                .prepare_cached("UPDATE sums SET sum = fold_sum(sum, ?2) WHERE name = ?1")?
+                .execute((table, sum))?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, i64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Makes the functions known that the triggers call. Every connection that writes needs them.
 pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
-    // Innocuous: a schema that is not trusted may call them.
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+    let flags = FUNCTION | FunctionFlags::SQLITE_DETERMINISTIC;
+    // Nobody takes it: the trigger changes the sum itself.
+    connection.create_scalar_function("note_sum", 2, FUNCTION, |_| Ok(false))?;
     connection.create_scalar_function("row_sum", -1, flags, |context| {
         Ok((0..context.len()).fold(RowSum::default(), |sum, at| sum.with(context.get_raw(at))).number())
     })?;
@@ -149,7 +202,7 @@ fn triggers(connection: &Connection, table: &str) -> rusqlite::Result<String> {
     ]);
     let trigger = |(change, number): (&&str, &String)| {
         format!(
-            "CREATE TRIGGER sum_{change}_{table} AFTER {change} ON {table} BEGIN
+            "CREATE TRIGGER sum_{change}_{table} AFTER {change} ON {table} WHEN NOT note_sum('{table}', {number}) BEGIN
                  UPDATE sums SET sum = fold_sum(sum, {number}) WHERE name = '{table}';
              END;"
         )

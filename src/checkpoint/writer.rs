@@ -2,7 +2,9 @@
 
 use super::error::{Fault, LedgerError};
 use super::file::Place;
+use super::sums::Tally;
 use rusqlite::{Connection, TransactionBehavior};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -92,6 +94,7 @@ pub(super) struct Writer {
     place: Place,
     shared: Arc<Shared>,
     steps: Box<dyn Steps>,
+    tally: Tally,
     commits: u64,
 }
 
@@ -129,8 +132,14 @@ impl Batch {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, place: Place, shared: Arc<Shared>, steps: Box<dyn Steps>) -> Self {
-        Self { connection, place, shared, steps, commits: 0 }
+    pub(super) fn new(
+        connection: Connection,
+        place: Place,
+        shared: Arc<Shared>,
+        steps: Box<dyn Steps>,
+    ) -> rusqlite::Result<Self> {
+        let tally = Tally::of(&connection)?;
+        Ok(Self { connection, place, shared, steps, tally, commits: 0 })
     }
 
     /// Works until told to close, until every handle is gone, or until the file fails.
@@ -186,7 +195,9 @@ impl Writer {
     fn transact(&mut self, works: Vec<Work>) -> Result<Vec<Result<i64, LedgerError>>, Fault> {
         let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut answers = Vec::with_capacity(works.len());
+        self.tally.set(BTreeMap::new());
         for work in works {
+            let before = self.tally.now();
             let savepoint = transaction.savepoint()?;
             answers.push(match work(&savepoint) {
                 Ok(answer) => {
@@ -195,11 +206,13 @@ impl Writer {
                 }
                 Err(Fault::Refused(error)) => {
                     savepoint.finish()?;
+                    self.tally.set(before);
                     Err(error)
                 }
                 Err(fault) => return Err(fault),
             });
         }
+        self.tally.write(&transaction)?;
         transaction.commit()?;
         Ok(answers)
     }

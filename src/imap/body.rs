@@ -47,29 +47,40 @@ impl BodyRoom {
         Self { part: Some(Part::new(&self.sharers, self.budget.into())), ..self.clone() }
     }
 
+    /// Waits for room in memory where the body is to stay there.
     pub(super) async fn writer(&self, size: u64) -> Result<BodyWriter, Broken> {
-        let most = self.part.as_ref().map_or(self.budget.into(), |part| part.bytes_max());
-        let store = match u32::try_from(size) {
-            Ok(small) if size <= self.spool_above && size <= most => {
-                let held = match &self.part {
-                    Some(part) => Some(part.take(size).await),
-                    None => None,
-                };
-                // The semaphore is never closed.
-                let permit = Arc::clone(&self.memory).acquire_many_owned(small).await.map_err(|_| Broken::Eof)?;
-                Store::Memory(Vec::with_capacity(small as usize), (permit, held))
-            }
-            _ => Store::Spool(self.spool_file().await.map_err(Broken::Io)?),
+        let Some(small) = self.small(size) else { return self.spooling().await };
+        let held = match &self.part {
+            Some(part) => Some(part.take(size).await),
+            None => None,
         };
-        Ok(BodyWriter {
-            store,
-            length: 0,
-            sha: Sha256::new(),
-            header: Vec::new(),
-            header_ended: false,
-            header_cut: false,
-            scan: Scan::default(),
-        })
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.memory).acquire_many_owned(small).await.map_err(|_| Broken::Eof)?;
+        Ok(BodyWriter::new(Store::Memory(Vec::with_capacity(small as usize), (permit, held))))
+    }
+
+    /// Waits for nothing: where there is no room in memory the body goes to a file.
+    pub(super) async fn writer_at_once(&self, size: u64) -> Result<BodyWriter, Broken> {
+        let Some(small) = self.small(size) else { return self.spooling().await };
+        let held = self.part.as_ref().map(|part| part.take_at_once(size));
+        let has_part = held.as_ref().is_none_or(Option::is_some);
+        match Arc::clone(&self.memory).try_acquire_many_owned(small) {
+            Ok(permit) if has_part => {
+                let room = (permit, held.flatten());
+                Ok(BodyWriter::new(Store::Memory(Vec::with_capacity(small as usize), room)))
+            }
+            _ => self.spooling().await,
+        }
+    }
+
+    /// Gives the size of a body that may stay in memory.
+    fn small(&self, size: u64) -> Option<u32> {
+        let most = self.part.as_ref().map_or(self.budget.into(), |part| part.bytes_max());
+        u32::try_from(size).ok().filter(|_| size <= self.spool_above && size <= most)
+    }
+
+    async fn spooling(&self) -> Result<BodyWriter, Broken> {
+        Ok(BodyWriter::new(Store::Spool(self.spool_file().await.map_err(Broken::Io)?)))
     }
 
     async fn spool_file(&self) -> std::io::Result<File> {
@@ -149,6 +160,18 @@ pub(super) struct BodyWriter {
 }
 
 impl BodyWriter {
+    fn new(store: Store) -> Self {
+        Self {
+            store,
+            length: 0,
+            sha: Sha256::new(),
+            header: Vec::new(),
+            header_ended: false,
+            header_cut: false,
+            scan: Scan::default(),
+        }
+    }
+
     pub(super) async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.length += bytes.len() as u64;
         self.sha.update(bytes);

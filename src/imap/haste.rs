@@ -46,6 +46,11 @@ impl Heed {
         }
     }
 
+    /// Says whether one would have to wait.
+    pub(super) fn is_held(&self) -> bool {
+        self.haste.as_ref().is_some_and(|haste| haste.pause().is_some())
+    }
+
     fn tell(&mut self, haste: Arc<dyn Haste>) {
         if let Some(early) = self.early.take() {
             haste.heard(early);

@@ -31,15 +31,21 @@ impl Part {
     pub(super) async fn take(self: &Arc<Self>, bytes: u64) -> Held {
         loop {
             let freed = self.freed.notified();
-            {
-                let mut used = self.used();
-                if *used == 0 || *used + bytes <= self.bytes_max() {
-                    *used += bytes;
-                    return Held { part: Arc::clone(self), bytes };
-                }
+            if let Some(held) = self.take_at_once(bytes) {
+                return held;
             }
             freed.await;
         }
+    }
+
+    /// As [`Self::take`]; None where they do not fit now.
+    pub(super) fn take_at_once(self: &Arc<Self>, bytes: u64) -> Option<Held> {
+        let mut used = self.used();
+        let fits = *used == 0 || *used + bytes <= self.bytes_max();
+        fits.then(|| {
+            *used += bytes;
+            Held { part: Arc::clone(self), bytes }
+        })
     }
 
     fn used(&self) -> MutexGuard<'_, u64> {
