@@ -265,8 +265,8 @@ impl Ledger {
             return Ok(AccountId(id));
         }
         let key = key.clone();
-        let new = codec::of_json(&AccountState::New);
         let id = self.write(move |connection| {
+            let new = codec::of_json(&AccountState::New)?;
             let job_path = codec::of_path(&job.path);
             let id = connection.query_row(
                 "INSERT INTO accounts
@@ -284,7 +284,7 @@ impl Ledger {
                     job.name,
                     job_path,
                     job.digest.0,
-                    new?
+                    new
                 ],
                 |row| row.get(0),
             )?;

@@ -24,6 +24,7 @@ mod lock;
 mod namesakes;
 mod people;
 mod records;
+mod rows;
 mod schema;
 mod seal;
 mod sums;
@@ -154,7 +155,7 @@ impl Ledger {
     /// Waits until the work is durable.
     async fn write(
         &self,
-        work: impl FnOnce(&Connection) -> Result<i64, Fault> + Send + 'static,
+        work: impl Fn(&Connection) -> Result<i64, Fault> + Send + 'static,
     ) -> Result<i64, LedgerError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
@@ -169,7 +170,7 @@ impl Ledger {
     /// Hands work over; waits only where too much is waiting already.
     async fn queue(
         &self,
-        work: impl FnOnce(&Connection) -> Result<i64, Fault> + Send + 'static,
+        work: impl Fn(&Connection) -> Result<i64, Fault> + Send + 'static,
     ) -> Result<(), LedgerError> {
         let work: Work = Box::new(work);
         let writer = self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?;

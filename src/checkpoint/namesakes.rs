@@ -83,7 +83,7 @@ impl Ledger {
                 WHERE own.folder = ?1 AND own.validity = s.validity AND own.uid = s.uid AND own.since = s.since)";
         self.write(move |connection| {
             work_under(connection, folder, validity)?;
-            for uid in uids {
+            for uid in &uids {
                 let message = params![folder.0, from.0, validity.value(), uid.value()];
                 if connection.prepare_cached(RECORD)?.execute(message)? > 0 {
                     connection.prepare_cached(TROUBLE)?.execute(message)?;

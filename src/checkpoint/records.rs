@@ -9,9 +9,10 @@
 //!                       └── settle (Refused, …) ──▶ Settled(anything but Copied, Adopted)
 //! ```
 
-use super::accounts::{FolderId, known};
-use super::codec::{self, ADOPTED, COPIED, INTENDED};
+use super::accounts::FolderId;
+use super::codec::{self, ADOPTED};
 use super::error::{Fault, LedgerError};
+use super::rows::{ROWS, follows, intend, is_next, land, land_run};
 use super::{Ledger, LossKind};
 use crate::imap::Appended;
 use crate::mail::{Evidence, Fate, Flags, InternalDate, Record, Stage, Uid, UidValidity};
@@ -123,17 +124,9 @@ impl Ledger {
         }
         self.write(move |connection| {
             work_under(connection, folder, validity)?;
-            let mut insert = connection.prepare_cached(INTEND)?;
-            for record in &records {
-                if put(&mut insert, folder, validity, record, INTENDED)? == 0 {
-                    let uid = record.source_uid;
-                    let fate = match find(connection, folder, validity, uid)?.map(|record| record.stage) {
-                        Some(Stage::Settled(fate)) => fate,
-                        _ => Fate::Copied,
-                    };
-                    return Err(LedgerError::Landed { uid, fate }.into());
-                }
-            }
+            let (rows, rest) = records.as_chunks::<ROWS>();
+            rows.iter().try_for_each(|rows| intend(connection, folder, validity, rows))?;
+            rest.chunks(1).try_for_each(|row| intend(connection, folder, validity, row))?;
             Ok(0)
         })
         .await
@@ -154,8 +147,14 @@ impl Ledger {
             return Ok(());
         }
         self.queue(move |connection| {
-            for (uid, landed) in messages {
-                land(connection, folder, validity, uid, landed)?;
+            let is_troubled = is_troubled(connection, folder)?;
+            for run in messages.chunk_by(|one, next| follows(*one, *next)) {
+                if !land_run(connection, folder, validity, run)? {
+                    run.iter().try_for_each(|(uid, landed)| land(connection, folder, validity, *uid, *landed))?;
+                }
+                for (uid, _) in run.iter().filter(|_| is_troubled) {
+                    forget_trouble(connection, folder, validity, *uid)?;
+                }
             }
             Ok(0)
         })
@@ -204,8 +203,8 @@ impl Ledger {
         self.write(move |connection| {
             work_under(connection, folder, validity)?;
             let mut insert = connection.prepare_cached(ADOPT)?;
-            for record in records {
-                let record = Record { evidence: Evidence::None, ..record };
+            for record in &records {
+                let record = Record { evidence: Evidence::None, ..record.clone() };
                 put(&mut insert, folder, validity, &record, codec::of_fate(Fate::Removed))?;
             }
             Ok(0)
@@ -243,12 +242,15 @@ impl Ledger {
         validity: UidValidity,
         proofs: Vec<(Uid, Evidence)>,
     ) -> Result<(), LedgerError> {
-        const SQL: &str = "UPDATE records SET evidence = ?4
-             WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage IN (1, 2) AND evidence <> ?4";
+        const SQL: &str = "UPDATE OR FAIL records SET evidence = ?5 WHERE folder = ?1 AND validity = ?2
+             AND uid BETWEEN ?3 AND ?4 AND stage IN (1, 2) AND evidence <> ?5";
         self.queue(move |connection| {
             let mut update = connection.prepare_cached(SQL)?;
-            for (uid, evidence) in proofs {
-                update.execute(params![folder.0, validity.value(), uid.value(), codec::of_evidence(evidence)])?;
+            for run in proofs.chunk_by(|(uid, one), (next, other)| is_next(*uid, *next) && one == other) {
+                let (first, evidence) = run[0];
+                let last = run[run.len() - 1].0;
+                let evidence = codec::of_evidence(evidence);
+                update.execute(params![folder.0, validity.value(), first.value(), last.value(), evidence])?;
             }
             Ok(0)
         })
@@ -265,7 +267,7 @@ impl Ledger {
         const SQL: &str = "UPDATE records SET flags = ?4 WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
         self.queue(move |connection| {
             let mut update = connection.prepare_cached(SQL)?;
-            for (uid, flags) in agreed {
+            for (uid, flags) in &agreed {
                 update.execute(params![folder.0, validity.value(), uid.value(), flags.to_string()])?;
             }
             Ok(0)
@@ -282,7 +284,7 @@ impl Ledger {
         }
         self.write(move |connection| {
             let mut delete = connection.prepare_cached(SQL)?;
-            for uid in uids {
+            for uid in &uids {
                 delete.execute(params![folder.0, validity.value(), uid.value()])?;
             }
             Ok(0)
@@ -331,8 +333,8 @@ impl Ledger {
         }
         self.write(move |connection| {
             let mut update = connection.prepare_cached(SQL)?;
-            for (uid, subject, date, size) in named {
-                let (subject, date, size) = (cut(&subject), cut(&date), codec::of_size(size));
+            for (uid, subject, date, size) in &named {
+                let (subject, date, size) = (cut(subject), cut(date), codec::of_size(*size));
                 update.execute(params![folder.0, validity.value(), uid.value(), subject, date, size])?;
             }
             Ok(0)
@@ -541,22 +543,6 @@ pub(super) const SELECT: &str =
     "SELECT uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid, size, digest,
     header, date, zone, flags, risky FROM records";
 
-/// Meets no row where the message has landed. A floor that is NULL is the lowest.
-const INTEND: &str = "
-INSERT INTO records (folder, validity, uid, stage, evidence, target_validity, target_uid, floor_validity, floor_uid,
-    size, digest, header, date, zone, flags, risky)
-VALUES (?1, ?2, ?3, ?4, 0, NULL, NULL, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
-ON CONFLICT DO UPDATE SET stage = excluded.stage, evidence = 0, target_validity = NULL, target_uid = NULL,
-    floor_validity = CASE WHEN records.stage = 0 AND records.floor_uid IS NULL THEN NULL
-        ELSE excluded.floor_validity END,
-    floor_uid = CASE WHEN records.stage = 0 AND records.floor_uid IS NULL THEN NULL
-        WHEN records.stage = 0 AND records.floor_validity = excluded.floor_validity
-            THEN min(records.floor_uid, excluded.floor_uid)
-        ELSE excluded.floor_uid END,
-    size = excluded.size, digest = excluded.digest, header = excluded.header, date = excluded.date,
-    zone = excluded.zone, flags = excluded.flags, risky = excluded.risky
-WHERE records.stage NOT IN (1, 2)";
-
 const ADOPT: &str = "
 INSERT OR REPLACE INTO records (folder, validity, uid, stage, evidence, target_validity, target_uid, floor_validity,
     floor_uid, size, digest, header, date, zone, flags, risky)
@@ -584,6 +570,11 @@ pub(super) fn work_under(connection: &Connection, folder: FolderId, validity: Ui
     Ok(())
 }
 
+/// Gives the columns of a place.
+pub(super) fn place(place: Option<(UidValidity, Uid)>) -> (Option<u32>, Option<u32>) {
+    place.map(|(validity, uid)| (validity.value(), uid.value())).unzip()
+}
+
 /// Writes all columns of a record; gives the number of rows it met.
 fn put(
     statement: &mut CachedStatement<'_>,
@@ -592,10 +583,8 @@ fn put(
     record: &Record,
     stage: i64,
 ) -> Result<usize, Fault> {
-    let place =
-        |place: Option<(UidValidity, Uid)>| place.map(|(validity, uid)| (validity.value(), uid.value())).unzip();
-    let (target_validity, target_uid): (Option<u32>, Option<u32>) = place(record.target);
-    let (floor_validity, floor_uid): (Option<u32>, Option<u32>) = place(record.floor);
+    let (target_validity, target_uid) = place(record.target);
+    let (floor_validity, floor_uid) = place(record.floor);
     Ok(statement.execute(params![
         folder.0,
         validity.value(),
@@ -634,70 +623,15 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn find(connection: &Connection, folder: FolderId, validity: UidValidity, uid: Uid) -> Result<Option<Record>, Fault> {
-    let sql = format!("{SELECT} WHERE folder = ?1 AND validity = ?2 AND uid = ?3");
-    let mut select = connection.prepare_cached(&sql)?;
-    Ok(select.query_row(params![folder.0, validity.value(), uid.value()], record).optional()?)
-}
-
-fn land(
+pub(super) fn find(
     connection: &Connection,
     folder: FolderId,
     validity: UidValidity,
     uid: Uid,
-    landed: Landed,
-) -> Result<(), Fault> {
-    // An acknowledgement without a place does not take away a place that a look has found.
-    const ACKNOWLEDGED: &str = "UPDATE records SET stage = ?4, evidence = ?5,
-            target_validity = COALESCE(?6, target_validity), target_uid = COALESCE(?7, target_uid),
-            risky = risky OR ?8
-        WHERE folder = ?1 AND validity = ?2 AND uid = ?3 AND stage IN (0, 1)";
-    // Without a digest the mark is said of the copy, and this may be another one.
-    const FOUND: &str = "UPDATE records SET stage = ?4, evidence = ?5, target_validity = ?6, target_uid = ?7,
-            risky = ?8 OR (risky AND digest IS NOT NULL)
-        WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
-    let (sql, target, altered) = match landed {
-        Landed::Acknowledged(proof) => {
-            // One copy stands for one message: where it is is not known then, and it is looked for.
-            let target = match proof.target() {
-                Some(target) if is_held(connection, folder, (validity, uid), target)? => None,
-                target => target,
-            };
-            (ACKNOWLEDGED, target, false)
-        }
-        Landed::Found { target, altered } => (FOUND, Some(target), altered),
-    };
-    let changed = connection.prepare_cached(sql)?.execute(params![
-        folder.0,
-        validity.value(),
-        uid.value(),
-        COPIED,
-        codec::of_evidence(Evidence::None),
-        target.map(|(validity, _)| validity.value()),
-        target.map(|(_, uid)| uid.value()),
-        altered,
-    ])?;
-    match (changed, landed) {
-        (0, Landed::Acknowledged(_)) => Err(LedgerError::NotIntended { uid }.into()),
-        _ => {
-            known(changed, || format!("source UID {uid}"))?;
-            forget_trouble(connection, folder, validity, uid)
-        }
-    }
-}
-
-/// Says whether a target message is the copy of another source message.
-fn is_held(
-    connection: &Connection,
-    folder: FolderId,
-    (validity, uid): (UidValidity, Uid),
-    (target_validity, target_uid): (UidValidity, Uid),
-) -> Result<bool, Fault> {
-    const HELD: &str =
-        "SELECT EXISTS (SELECT 1 FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid = ?3
-        AND stage >= 1 AND validity = ?4 AND uid <> ?5)";
-    let values = params![folder.0, target_validity.value(), target_uid.value(), validity.value(), uid.value()];
-    Ok(connection.prepare_cached(HELD)?.query_row(values, |row| row.get(0))?)
+) -> Result<Option<Record>, Fault> {
+    let sql = format!("{SELECT} WHERE folder = ?1 AND validity = ?2 AND uid = ?3");
+    let mut select = connection.prepare_cached(&sql)?;
+    Ok(select.query_row(params![folder.0, validity.value(), uid.value()], record).optional()?)
 }
 
 pub(super) fn settle_one(
@@ -729,6 +663,12 @@ pub(super) fn settle_one(
         codec::of_time(SystemTime::now()),
     ])?;
     Ok(())
+}
+
+/// Says whether any message of a folder is listed with its trouble.
+fn is_troubled(connection: &Connection, folder: FolderId) -> Result<bool, Fault> {
+    let mut any = connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM troubles WHERE folder = ?1)")?;
+    Ok(any.query_row([folder.0], |row| row.get(0))?)
 }
 
 fn forget_trouble(connection: &Connection, folder: FolderId, validity: UidValidity, uid: Uid) -> Result<(), Fault> {

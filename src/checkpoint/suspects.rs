@@ -104,7 +104,7 @@ impl Ledger {
             let now = codec::of_time(SystemTime::now());
             let mut suspect = connection.prepare_cached(SUSPECT)?;
             let mut retract = connection.prepare_cached(RETRACT)?;
-            for uid in uids {
+            for uid in &uids {
                 let message = (folder.0, validity.value(), uid.value());
                 let (epoch, first) = (floor.0.value(), floor.1.value());
                 suspect.execute(params![message.0, message.1, message.2, epoch, first, now])?;
@@ -215,8 +215,8 @@ impl Ledger {
         self.queue(move |connection| {
             let mut update = connection.prepare_cached("UPDATE suspects SET looked = ?2 WHERE id = ?1")?;
             let next = uid_next.map_or(0, Uid::value);
-            for id in suspects {
-                update.execute(params![codec::of_size(id), next])?;
+            for id in &suspects {
+                update.execute(params![codec::of_size(*id), next])?;
             }
             Ok(0)
         })
@@ -230,8 +230,8 @@ impl Ledger {
         }
         self.write(move |connection| {
             let mut delete = connection.prepare_cached("DELETE FROM suspects WHERE id = ?1")?;
-            for id in suspects {
-                delete.execute([codec::of_size(id)])?;
+            for id in &suspects {
+                delete.execute([codec::of_size(*id)])?;
             }
             Ok(0)
         })
@@ -305,7 +305,7 @@ impl Ledger {
         }
         self.queue(move |connection| {
             let mut delete = connection.prepare_cached(SQL)?;
-            for (validity, uid) in gone {
+            for (validity, uid) in &gone {
                 delete.execute(params![folder.0, validity.value(), uid.value()])?;
             }
             Ok(0)

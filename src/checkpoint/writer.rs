@@ -4,7 +4,6 @@ use super::error::{Fault, LedgerError};
 use super::file::Place;
 use super::sums::Tally;
 use rusqlite::{Connection, TransactionBehavior};
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -16,8 +15,8 @@ const QUEUED_MAX: Duration = Duration::from_millis(200);
 /// Requests in one commit: bounds how long the first of them waits.
 const BATCH_MAX: usize = 1024;
 
-/// Something to do in a transaction; what it gives is the answer to who waits.
-pub(super) type Work = Box<dyn FnOnce(&Connection) -> Result<i64, Fault> + Send>;
+/// Something to do in a transaction; what it gives is the answer to who waits. Done again where the transaction was undone.
+pub(super) type Work = Box<dyn Fn(&Connection) -> Result<i64, Fault> + Send>;
 
 /// Where the answer goes.
 pub(super) type Reply = SyncSender<Result<i64, LedgerError>>;
@@ -138,6 +137,9 @@ impl Writer {
         shared: Arc<Shared>,
         steps: Box<dyn Steps>,
     ) -> rusqlite::Result<Self> {
+        /// More than there are that are used again and again.
+        const STATEMENTS: usize = 64;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let tally = Tally::of(&connection)?;
         Ok(Self { connection, place, shared, steps, tally, commits: 0 })
     }
@@ -168,7 +170,7 @@ impl Writer {
         self.steps.before_commit(self.commits)?;
         let queued = requests.iter().filter(|(_, reply)| reply.is_none()).count() as u64;
         let (works, replies): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
-        let answers = match self.transact(works) {
+        let answers = match self.transact(&works) {
             Ok(answers) => answers,
             Err(fault) => {
                 let error = self.place.fault(fault);
@@ -192,10 +194,35 @@ impl Writer {
     }
 
     /// Does all the work in one transaction; a piece that is refused leaves no trace in it.
-    fn transact(&mut self, works: Vec<Work>) -> Result<Vec<Result<i64, LedgerError>>, Fault> {
+    fn transact(&mut self, works: &[Work]) -> Result<Vec<Result<i64, LedgerError>>, Fault> {
+        // Refusals are rare, and what it takes to undo a piece alone costs as much as the piece.
+        match self.all_or_nothing(works)? {
+            Some(answers) => Ok(answers),
+            None => self.each_for_itself(works),
+        }
+    }
+
+    /// None: a piece was refused, and nothing is done.
+    fn all_or_nothing(&mut self, works: &[Work]) -> Result<Option<Vec<Result<i64, LedgerError>>>, Fault> {
+        self.tally.clear();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut answers = Vec::with_capacity(works.len());
+        for work in works {
+            match work(&transaction) {
+                Ok(answer) => answers.push(Ok(answer)),
+                Err(Fault::Refused(_)) => return Ok(None),
+                Err(fault) => return Err(fault),
+            }
+        }
+        self.tally.write(&transaction)?;
+        transaction.commit()?;
+        Ok(Some(answers))
+    }
+
+    fn each_for_itself(&mut self, works: &[Work]) -> Result<Vec<Result<i64, LedgerError>>, Fault> {
+        self.tally.clear();
         let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut answers = Vec::with_capacity(works.len());
-        self.tally.set(BTreeMap::new());
         for work in works {
             let before = self.tally.now();
             let savepoint = transaction.savepoint()?;

@@ -190,22 +190,22 @@ impl BodyWriter {
         if self.header_ended {
             return 0;
         }
-        let before = self.header.len();
-        let room = HEADER_MAX.saturating_sub(before).min(bytes.len());
-        self.header.extend_from_slice(&bytes[..room]);
-        let from = before.saturating_sub(3);
-        match header_end(&self.header[from..], from == 0) {
-            Some(end) => {
+        /// Copied at once: most headers end within a few of these, and the body is not copied with them.
+        const PIECE: usize = 1024;
+        let begin = self.header.len();
+        let room = HEADER_MAX.saturating_sub(begin).min(bytes.len());
+        for piece in bytes[..room].chunks(PIECE) {
+            let from = self.header.len().saturating_sub(3);
+            self.header.extend_from_slice(piece);
+            if let Some(end) = header_end(&self.header[from..], from == 0) {
                 self.header_ended = true;
                 self.header.truncate(from + end);
-                (from + end).saturating_sub(before)
-            }
-            None => {
-                self.header_ended = self.header.len() == HEADER_MAX;
-                self.header_cut = self.header_ended;
-                bytes.len()
+                return (from + end).saturating_sub(begin);
             }
         }
+        self.header_ended = self.header.len() == HEADER_MAX;
+        self.header_cut = self.header_ended;
+        bytes.len()
     }
 
     pub(super) async fn finish(mut self) -> Result<Body, Broken> {
@@ -246,11 +246,16 @@ fn header_end(bytes: &[u8], start: bool) -> Option<usize> {
 
 /// Gives a field's first line, for people; empty where there is none.
 pub(super) fn field(header: &[u8], name: &[u8]) -> String {
-    let line = header.split(|byte| *byte == b'\n').find(|line| {
+    let starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', header).map(|end| end + 1));
+    let line = starts.map(|start| &header[start..]).find(|line| {
         line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
             && line.get(name.len()) == Some(&b':')
     });
-    line.map(|line| crate::failure::harmless(&line[name.len() + 1..])).unwrap_or_default()
+    line.map(|line| {
+        let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
+        crate::failure::harmless(&line[name.len() + 1..end])
+    })
+    .unwrap_or_default()
 }
 
 /// To whom a message is addressed, and whether its sender wants to know that it was read.

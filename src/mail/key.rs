@@ -22,8 +22,7 @@ pub fn digest(bytes: &[u8]) -> Digest {
 pub fn header_digest(header: &[u8]) -> Option<Digest> {
     let mut fields: Vec<Vec<u8>> = Vec::new();
     let mut open = false;
-    for line in header.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    for line in lines(header) {
         if line.is_empty() {
             break;
         }
@@ -33,7 +32,7 @@ pub fn header_digest(header: &[u8]) -> Option<Digest> {
             }
             continue;
         }
-        let colon = line.iter().position(|byte| *byte == b':');
+        let colon = memchr::memchr(b':', line);
         let name = colon.map(|colon| line[..colon].trim_ascii_end());
         open = name.is_some_and(|name| KEY_FIELDS.iter().any(|key| name.eq_ignore_ascii_case(key.as_bytes())));
         if open && let (Some(name), Some(colon)) = (name, colon) {
@@ -46,6 +45,18 @@ pub fn header_digest(header: &[u8]) -> Option<Digest> {
     fields.retain(|field| !is_given(field));
     fields.sort();
     (!fields.is_empty()).then(|| digest(&fields.join(&b"\n"[..])))
+}
+
+/// Gives the lines of a header without their ends.
+fn lines(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(header);
+    std::iter::from_fn(move || {
+        let bytes = rest?;
+        let end = memchr::memchr(b'\n', bytes);
+        rest = end.map(|end| &bytes[end + 1..]);
+        let line = &bytes[..end.unwrap_or(bytes.len())];
+        Some(line.strip_suffix(b"\r").unwrap_or(line))
+    })
 }
 
 /// Says whether a line is one that imapsync adds to messages without Message-ID and Received: `Message-Id: <12@imapsync>`.
