@@ -98,7 +98,7 @@ struct Flight {
     asked: bool,
     /// With keywords that the server has not taken yet.
     untried: Option<Flags>,
-    _window: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    _window: Option<[OwnedSemaphorePermit; 3]>,
 }
 
 /// What the reader tells a writer that waits for leave to send a literal.
@@ -285,6 +285,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
     ) -> Result<(), Broken> {
         let messages = Arc::new(Semaphore::new(self.style.window));
         let kib = Arc::new(Semaphore::new(WINDOW_KIB as usize));
+        let commands = Arc::new(Semaphore::new(self.style.window));
         loop {
             if self.stop.is_cancelled() {
                 self.flush().await?;
@@ -310,7 +311,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 }
             };
             self.hold(brake.messages(1)).await?;
-            let group = self.gather(outgoing, incoming, brake);
+            let group = self.gather(outgoing, incoming, brake, &commands).await?;
             let turns = self.turns;
             self.hold(turn(turns)).await?;
             let careful = group[0].careful;
@@ -318,7 +319,8 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             let size = u32::try_from(size).unwrap_or(u32::MAX).min(WINDOW_KIB);
             // The whole window: nothing else is under way beside it.
             let places = if careful { self.style.window } else { group.len() } as u32;
-            let window = (self.place(&messages, places).await?, self.place(&kib, size).await?);
+            let window =
+                [self.place(&messages, places).await?, self.place(&kib, size).await?, self.place(&commands, 1).await?];
             self.send(folder, group, window, brake).await?;
             if careful {
                 self.flush().await?;
@@ -331,20 +333,31 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         Ok(())
     }
 
-    /// Takes what is ready and may go with this message in one command. Where messages are counted by time, each has its own.
-    fn gather(
+    /// Takes what is ready and may go with this message in one command; as long as the target has enough to do, also what gets
+    /// ready meanwhile, since each command costs it a commit. Where messages are counted by time, each has its own.
+    async fn gather(
         &mut self,
         first: Outgoing,
         incoming: &mut mpsc::Receiver<Outgoing>,
         brake: &impl Brake,
-    ) -> Vec<Outgoing> {
+        commands: &Arc<Semaphore>,
+    ) -> Result<Vec<Outgoing>, Broken> {
         let (messages, bytes) = brake.burst();
         let most = if messages == u32::MAX && self.may_join(&first) { self.together.now() } else { 1 };
         let room = TOGETHER_BYTES.min(bytes);
         let mut length = first.body.length();
         let mut group = vec![first];
         while group.len() < most {
-            let Ok(next) = incoming.try_recv() else { break };
+            let next = match incoming.try_recv() {
+                Ok(next) => next,
+                Err(_) => {
+                    self.flush().await?;
+                    match self.next_in_time(incoming, commands).await {
+                        Some(next) => next,
+                        None => break,
+                    }
+                }
+            };
             length += next.body.length();
             if length > room || !self.may_join(&next) || brake.messages(1).now_or_never().is_none() {
                 self.next = Some(next);
@@ -352,7 +365,22 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             }
             group.push(next);
         }
-        group
+        Ok(group)
+    }
+
+    /// Gives the next message if it gets ready before the target has only one command left to answer.
+    async fn next_in_time(
+        &self,
+        incoming: &mut mpsc::Receiver<Outgoing>,
+        commands: &Arc<Semaphore>,
+    ) -> Option<Outgoing> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            // Never closed: it comes when all but one are back.
+            _ = commands.acquire_many(self.style.window as u32 - 1) => None,
+            next = incoming.recv() => next,
+        }
     }
 
     /// Says whether a message may share a command: nothing about it is known to be refused by anybody.
@@ -380,7 +408,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         &mut self,
         folder: &WireName,
         group: Vec<Outgoing>,
-        window: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+        window: [OwnedSemaphorePermit; 3],
         brake: &impl Brake,
     ) -> Result<(), Broken> {
         let first = &group[0];
