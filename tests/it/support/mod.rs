@@ -54,7 +54,7 @@ fn servers_directory() -> PathBuf {
 }
 
 /// Finds a program in PATH, or where programs of the system's administrator are.
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let known = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(known).map(|directory| directory.join(name)).find(|file| file.is_file())
