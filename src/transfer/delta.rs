@@ -44,12 +44,14 @@ impl Delta {
 
 impl Pass<'_> {
     /// Opens the source and lists it by what changed. None: it has to be listed whole.
-    pub(super) async fn open_source_by_delta(&self) -> Result<Option<(Lease<Source>, Opened, Delta)>, Failure> {
+    pub(super) async fn open_source_by_delta(&mut self) -> Result<Option<(Lease<Source>, Opened, Delta)>, Failure> {
         if remembered(self.account, self.survey, self.pair).is_none() || self.account.mode.rebuild {
             return Ok(None);
         }
         let mut source = self.account.source.take().await?;
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
+        // Once: who breaks off over it, or tells too much at once, would do so each time.
+        self.memory.delta_tried = true;
         match self.source_delta(&mut source, &opened).await? {
             Some(delta) => Ok(Some((source, opened, delta))),
             None => {
@@ -97,10 +99,10 @@ impl Pass<'_> {
             (Some(since), Some(highest)) if since < highest => source.session.changes(since, last, &named).await,
             // Only the target has changed.
             (Some(_), Some(_)) if before == now => {
-                source.session.entries(&named).await.map(|seen| Changes { seen, vanished: Vec::new() })
+                source.session.entries(&named).await.map(|seen| Some(Changes::of(seen)))
             }
             (None, None) if (was_next, before.messages) == (next, now.messages) => {
-                source.session.flags(last, &named).await.map(|seen| Changes { seen, vanished: Vec::new() })
+                source.session.flags(last, &named).await.map(|seen| Some(Changes::of(seen)))
             }
             _ => return Ok(None),
         };
@@ -108,6 +110,7 @@ impl Pass<'_> {
             Err(error) if error.is_refusal() => return Ok(None),
             other => other.map_err(on_source)?,
         };
+        let Some(changes) = changes else { return Ok(None) };
         if before.highest_modseq.is_none() && !lists_all(&changes, &records) {
             return Ok(None);
         }

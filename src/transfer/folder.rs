@@ -98,6 +98,8 @@ pub(super) struct Memory {
     epoch: Option<UidValidity>,
     /// Both folders have been opened and listed.
     opened: bool,
+    /// The source was asked what has changed: whatever came of that, from then on it is listed whole.
+    pub(super) delta_tried: bool,
     /// The target refused the folder for its name.
     name_refused: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
@@ -451,8 +453,7 @@ impl Pass<'_> {
 
     /// Opens and lists the source, then the target, which is made where it is missing.
     async fn open(&mut self) -> Result<Looked, Failure> {
-        // Once: what breaks is looked at whole.
-        let delta = if self.memory.opened { None } else { self.open_source_by_delta().await? };
+        let delta = if self.memory.delta_tried { None } else { self.open_source_by_delta().await? };
         let (source, source_opened, source_validity, source_listing, delta) = match delta {
             Some((source, opened, delta)) => {
                 if let Some(end) = self.idle(&opened, &delta).await? {

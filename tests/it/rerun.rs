@@ -7,7 +7,7 @@ use crate::support::haul::{Haul, Side};
 use crate::support::{Dovecot, compare};
 use mailhaul::transfer::Event;
 use mailhaul_testserver::generate::{GenerateOptions, mailbox};
-use mailhaul_testserver::{Config, Features, NewMessage, Server};
+use mailhaul_testserver::{Act, Config, Features, NewMessage, Nth, Point, Rule, Server};
 use std::collections::BTreeMap;
 
 const FOLDERS: usize = 20;
@@ -302,5 +302,23 @@ async fn a_source_that_was_set_back_is_listed_whole() {
         }
         let (copied, _) = pair.again().await;
         assert_eq!(copied, 6);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_does_not_survive_to_be_asked_what_changed_is_listed_whole() {
+    // Legal, and longer than any line that is read.
+    let gone: Vec<String> = (0..200_000_u32).map(|at| (1_000 + 2 * at).to_string()).collect();
+    let gone = format!("* VANISHED (EARLIER) {}\r\n", gone.join(",")).into_bytes();
+    for act in [Act::Drop, Act::Garbage(gone)] {
+        let what = format!("{act:.20?}");
+        let pair = Pair::start(all_features()).await;
+        pair.source.account("u").add("Folder 07", message(7, 77)).unwrap();
+        pair.source.faults().push(Rule::new(Point::command("UID FETCH"), Nth::Only(1), act));
+        let (copied, _) = pair.again().await;
+        assert_eq!(copied, 1, "{what}");
+        let asked = fetched(&pair.source);
+        assert!(asked.contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")), "{what}: {asked:#?}");
+        pair.assert_idle(&what).await;
     }
 }
