@@ -5,8 +5,11 @@
 //! source   UIDVALIDITY as it was, and
 //!            HIGHESTMODSEQ moved on: new, changed and vanished messages are told, and the count agrees
 //!            no HIGHESTMODSEQ: UIDNEXT and MESSAGES as they were; every UID is read with its flags
-//!          and the highest known UIDs still are the messages they were (a server that was set back gives them anew)
-//! target   UIDVALIDITY, UIDNEXT, MESSAGES as they were; for new mail also: it holds nothing that we do not know
+//!          and the highest known UIDs still are the messages they were (a server that was set back gives them anew),
+//!          no message is told that had a number by then and is unknown,
+//!          and no other name of the mailbox knows of messages that this one does not
+//! target   UIDVALIDITY, UIDNEXT, MESSAGES as they were; for new mail also: it holds nothing that we do not know, and none
+//!          has gone from the source that may have come back under another number
 //! ```
 
 use super::flags::is_proven;
@@ -29,6 +32,8 @@ pub(super) struct Delta {
     pub(super) listing: Listing,
     /// There are messages that were not there before.
     has_new: bool,
+    /// Some that were there are not any more.
+    has_gone: bool,
     /// Copies of messages that have other flags now, by target UID.
     changed: Vec<Uid>,
     /// Every copy that the ledger knows of, by target UID.
@@ -92,6 +97,12 @@ impl Pass<'_> {
         if !account.ledger.surplus(folder).await?.is_empty() || !account.ledger.suspects(folder).await?.is_empty() {
             return Ok(None);
         }
+        // What those have copied is taken over with a listing of all.
+        if let Some(validity) = now.uid_validity
+            && !account.ledger.namesakes(folder, validity).await?.is_empty()
+        {
+            return Ok(None);
+        }
         let records = self.records_of(known, opened).await?;
         let named: Vec<Uid> = records.iter().rev().take(NAMED).map(|record| record.source_uid).collect();
         let named: Vec<Uid> = named.into_iter().rev().collect();
@@ -150,9 +161,15 @@ impl Pass<'_> {
         if looked_at.is_empty() && !here.is_empty() || !looked_at.iter().all(is_it) {
             return None;
         }
+        let known =
+            |uid: &Uid| changes.is_gone(*uid) || records.binary_search_by_key(uid, |record| record.source_uid).is_ok();
+        if !changes.seen.uids().iter().take_while(|uid| **uid < was_next).all(known) {
+            return None;
+        }
         let mut delta = Delta {
             listing: Listing::default(),
             has_new: !new.is_empty(),
+            has_gone: here.len() < records.len(),
             changed: Vec::new(),
             copies: Listing::default(),
         };
@@ -192,8 +209,10 @@ impl Pass<'_> {
     ) -> Result<Option<Listing>, Failure> {
         let Some((known, before)) = remembered(self.account, self.survey, self.pair) else { return Ok(None) };
         let same = holds_the_same(&before.target, &opened.state) && !opened.uid_not_sticky;
-        // Mail that we do not know of may be a copy of what is new.
-        let all_known = known.left.uids.is_empty() && delta.copies.len() == opened.state.messages as usize;
+        // Mail that we do not know of may be a copy of what is new. So may be the copy of what has gone: what is matched with
+        // that is proven by what the target lists, not by what was known of it.
+        let none_left = known.left.uids.is_empty() && !delta.has_gone;
+        let all_known = none_left && delta.copies.len() == opened.state.messages as usize;
         if !same || delta.has_new && !all_known {
             return Ok(None);
         }
@@ -230,9 +249,10 @@ fn is_plain(known: &FolderSummary, messages: u32) -> bool {
         let left: u64 = known.left.counts.iter().filter(|(of, ..)| *of == fate).map(|(.., count)| *count).sum();
         known.totals.of(fate).messages.saturating_sub(left)
     };
-    let others = [Fate::Excluded, Fate::Refused, Fate::Unreadable, Fate::Gone, Fate::Missing];
+    // Gone was none of these messages: each of them is accounted for without.
+    let others = [Fate::Excluded, Fate::Refused, Fate::Unreadable, Fate::Missing];
     known.totals.intended.messages == 0
-        && others.iter().all(|fate| known.totals.of(*fate).messages == 0)
+        && others.iter().all(|fate| here(*fate) == 0)
         && here(Fate::Copied) + here(Fate::Adopted) + here(Fate::Removed) == u64::from(messages)
 }
 

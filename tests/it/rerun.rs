@@ -7,7 +7,7 @@ use crate::support::haul::{Haul, Side};
 use crate::support::{Dovecot, compare};
 use mailhaul::transfer::Event;
 use mailhaul_testserver::generate::{GenerateOptions, mailbox};
-use mailhaul_testserver::{Act, Config, Features, NewMessage, Nth, Point, Rule, Server};
+use mailhaul_testserver::{Act, Config, Falsehood, Features, NewMessage, Nth, Point, Rule, Server};
 use std::collections::BTreeMap;
 
 const FOLDERS: usize = 20;
@@ -321,4 +321,76 @@ async fn a_source_that_does_not_survive_to_be_asked_what_changed_is_listed_whole
         assert!(asked.contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")), "{what}: {asked:#?}");
         pair.assert_idle(&what).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_name_of_the_source_has_copied_is_not_copied_again() {
+    let mut pair = Pair::start(all_features()).await;
+    let (one, other) = (Side::plain(pair.source.port()), Side::plain(pair.source.port()));
+    let other = Side { host: "localhost".to_owned(), ..other };
+    let (source, target) = (pair.source.account("u"), pair.target.account("u"));
+    pair.haul.take_from(other);
+    source.add("Folder 07", message(7, 70)).unwrap();
+    assert_eq!(pair.again().await.0, 1);
+    // Its user tidies up: the first name would copy it once more.
+    let copy = target.messages("Folder 07").unwrap().last().unwrap().uid;
+    target.expunge("Folder 07", &[copy]).unwrap();
+    source.add("Folder 07", message(7, 71)).unwrap();
+    pair.haul.take_from(one);
+    let ran = pair.haul.run().await;
+    let fates = &ran.end.accounts[0].fates;
+    assert_eq!((ran.copied(), fates.get(&mailhaul::mail::Fate::Removed)), (1, Some(&1)), "{fates:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_and_came_back_is_proven_by_what_the_target_lists() {
+    for features in [all_features(), Features::default()] {
+        let what = format!("{features:?}");
+        let pair = Pair::start(features).await;
+        let account = pair.source.account("u");
+        let uid = account.messages("Folder 02").unwrap()[4].uid;
+        account.expunge("Folder 02", &[uid]).unwrap();
+        account.add("Folder 02", message(2, 4)).unwrap();
+        let (copied, _) = pair.again().await;
+        assert_eq!(copied, 0, "{what}");
+        assert!(fetched(&pair.target).contains(&format!("{WHOLE_OF} 1:20 {WHOLE}")), "{what}");
+        pair.assert_idle(&what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_under_a_number_that_was_promised_to_none_is_copied() {
+    let pair = Pair::start(Features { list_status: false, ..Features::default() }).await;
+    let account = pair.source.account("u");
+    for verb in ["EXAMINE", "STATUS"] {
+        pair.source.faults().push(Rule::new(Point::command(verb), Nth::All, Act::lie(Falsehood::UidNext(90))));
+    }
+    let uids: Vec<u32> = account.messages("Folder 02").unwrap().iter().map(|message| message.uid).collect();
+    account.set_flags("Folder 02", uids[0], &["$First"]).unwrap();
+    assert_eq!(pair.again().await.0, 0);
+    // As many as there were, all below the next number.
+    account.expunge("Folder 02", &[uids[5]]).unwrap();
+    account.add("Folder 02", message(2, 80)).unwrap();
+    assert_eq!(pair.again().await.0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_and_left_the_source_is_no_reason_to_list_all() {
+    let pair = Pair::start(all_features()).await;
+    let account = pair.source.account("u");
+    let needle = b"Subject: 2/66".to_vec();
+    pair.target.faults().push(Rule::new(
+        Point::AppendContaining(needle),
+        Nth::All,
+        Act::Reply("NO [CANNOT] not this one".to_owned()),
+    ));
+    let uid = account.add("Folder 02", message(2, 66)).unwrap();
+    assert_eq!(pair.haul.run().await.copied(), 0);
+    account.expunge("Folder 02", &[uid]).unwrap();
+    pair.haul.run().await.assert_complete();
+    account.set_flags("Folder 02", account.messages("Folder 02").unwrap()[0].uid, &["$Later"]).unwrap();
+    let (_, [source, _]) = pair.again().await;
+    assert_eq!(source["EXAMINE"], 1, "{source:#?}");
+    assert!(!fetched(&pair.source).contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")));
+    assert_eq!(pair.flags(&pair.target, "Folder 02", 0), ["$Later"]);
 }
