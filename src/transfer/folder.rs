@@ -455,13 +455,14 @@ impl Pass<'_> {
     async fn open(&mut self) -> Result<Looked, Failure> {
         let delta = if self.memory.delta_tried { None } else { self.open_source_by_delta().await? };
         let (source, source_opened, source_validity, source_listing, delta) = match delta {
-            Some((source, opened, delta)) => {
+            Some((source, opened, mut delta)) => {
                 if let Some(end) = self.idle(&opened, &delta).await? {
                     self.account.source.keep(source);
                     return Ok(Looked::Idle(end));
                 }
                 let validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
-                (source, opened, validity, delta.listing.clone(), Some(delta))
+                let listing = std::mem::take(&mut delta.listing);
+                (source, opened, validity, listing, Some(delta))
             }
             None => {
                 let (source, opened, validity, listing) = self.open_source().await?;
@@ -485,7 +486,7 @@ impl Pass<'_> {
         };
         let target_lasts = lasts(&target_opened);
         let by_delta = match delta {
-            Some(delta) => self.target_delta(&mut target, &target_opened, &delta).await?,
+            Some(delta) => self.target_delta(&mut target, &target_opened, delta).await?,
             None => None,
         };
         self.by_delta = by_delta.is_some();
