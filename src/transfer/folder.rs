@@ -471,8 +471,14 @@ impl Pass<'_> {
             from = task.floor.map_or(Uid::FIRST, |(_, uid)| uid);
         }
         let listing = changed.listing.as_ref().unwrap_or(&seen.target_listing);
+        let count = match self.by_delta {
+            // The listing leaves out what we do not know.
+            true => seen.target_opened.state.messages as usize,
+            false => listing.uids().partition_point(|uid| *uid < from),
+        };
+        let before = prove::Before { listing, from, count };
         let prove::Proved { mut end, state: target_state, short } =
-            prove::prove(task, target, from, listing, &self.memory.shown).await?;
+            prove::prove(task, target, &before, &self.memory.shown).await?;
         if !short.is_empty() {
             resend::resend(task, &self.pair.source.name, short).await?;
             return Ok(Passed::Again);

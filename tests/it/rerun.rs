@@ -394,3 +394,28 @@ async fn what_was_refused_and_left_the_source_is_no_reason_to_list_all() {
     assert!(!fetched(&pair.source).contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")));
     assert_eq!(pair.flags(&pair.target, "Folder 02", 0), ["$Later"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_targets_user_removes_while_it_is_proven_is_found_by_the_next_run() {
+    for adds in [false, true] {
+        let pair = Pair::start(all_features()).await;
+        let (source, target) = (pair.source.account("u"), pair.target.account("u"));
+        source.add("Folder 04", message(4, 44)).unwrap();
+        let copy = target.messages("Folder 04").unwrap()[3].uid;
+        // LIST tells the state of all folders; STATUS that of this one, when it is done.
+        let held = pair.target.faults().hold(Point::command("STATUS"), Nth::Only(1));
+        let remove = async {
+            held.reached().await;
+            target.expunge("Folder 04", &[copy]).unwrap();
+            if adds {
+                target.add("Folder 04", message(4, 99)).unwrap();
+            }
+            drop(held);
+        };
+        let (ran, ()) = tokio::join!(pair.haul.run(), remove);
+        assert_eq!(ran.copied(), 1);
+        let ran = pair.haul.run().await;
+        let fates = &ran.end.accounts[0].fates;
+        assert_eq!(fates.get(&mailhaul::mail::Fate::Removed), Some(&1), "{fates:?}");
+    }
+}
