@@ -811,7 +811,7 @@ impl Pass<'_> {
         // EXAMINE told the source's state; STATUS may know a modification sequence that EXAMINE does not.
         match target.filter(|_| clean) {
             Some(target) => {
-                let watermark = Watermark { source, target };
+                let watermark = Watermark { source, target, deleted: self.account.deleted };
                 Ok(self.account.ledger.remember(self.row.id, watermark, end.left.clone()).await?)
             }
             None => Ok(self.account.ledger.set_watermark(self.row.id, None).await?),

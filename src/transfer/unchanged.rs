@@ -31,6 +31,9 @@ pub(super) struct Remembered<'s> {
 pub(super) fn remembered<'s>(account: &Account, survey: &'s Survey, pair: &FolderPair) -> Option<Remembered<'s>> {
     let known = survey.known(pair)?;
     let before = known.remembered.filter(|_| !account.mode.retry && !account.mode.restore)?;
+    if before.deleted != account.deleted {
+        return None;
+    }
     Some(Remembered { known, before })
 }
 

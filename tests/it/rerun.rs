@@ -419,3 +419,20 @@ async fn what_the_targets_user_removes_while_it_is_proven_is_found_by_the_next_r
         assert_eq!(fates.get(&mailhaul::mail::Fate::Removed), Some(&1), "{fates:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_carried_from_now_on_is_carried_though_nothing_changed() {
+    let mut pair = Pair::start(all_features()).await;
+    let account = pair.source.account("u");
+    let uid = account.messages("Folder 03").unwrap()[5].uid;
+    account.set_flags("Folder 03", uid, &["\\Deleted", "$Work"]).unwrap();
+    for (carried, expected) in [("true", "$Work \\Deleted"), ("false", "$Work")] {
+        pair.again().await;
+        pair.haul.extra = format!("[transfer]\ncopy_deleted = {carried}\n");
+        pair.again().await;
+        let mut flags = pair.flags(&pair.target, "Folder 03", 5);
+        flags.sort();
+        assert_eq!(flags.join(" "), expected);
+        pair.assert_idle(carried).await;
+    }
+}
