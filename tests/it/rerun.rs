@@ -436,3 +436,16 @@ async fn what_is_to_be_carried_from_now_on_is_carried_though_nothing_changed() {
         pair.assert_idle(carried).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_source_does_not_open_the_target_is_signed_in_to_once() {
+    let pair = Pair::start(all_features()).await;
+    pair.source.faults().push(Rule::new(Point::command("LOGIN"), Nth::First(3), Act::Drop));
+    pair.source.faults().push(Rule::new(Point::command("AUTHENTICATE"), Nth::First(3), Act::Drop));
+    let connections = |server: &Server| server.stats().connections;
+    let before = (connections(&pair.source), connections(&pair.target));
+    pair.assert_idle("down").await;
+    let now = (connections(&pair.source), connections(&pair.target));
+    assert!(now.0 - before.0 >= 3, "{before:?} {now:?}");
+    assert!(now.1 - before.1 <= 2, "{before:?} {now:?}");
+}
