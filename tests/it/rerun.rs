@@ -449,3 +449,26 @@ async fn while_the_source_does_not_open_the_target_is_signed_in_to_once() {
     assert!(now.0 - before.0 >= 3, "{before:?} {now:?}");
     assert!(now.1 - before.1 <= 2, "{before:?} {now:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_breaks_off_over_its_first_questions_is_asked_less() {
+    let pair = Pair::start(all_features()).await;
+    pair.source.faults().push(Rule::new(Point::command("ENABLE"), Nth::All, Act::Drop));
+    let account = pair.source.account("u");
+    account.add("Folder 07", message(7, 77)).unwrap();
+    let (copied, [source, _]) = pair.again().await;
+    assert_eq!((copied, source.get("ENABLE")), (1, Some(&1)), "{source:#?}");
+    pair.assert_idle("asked less").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_not_enabled_what_it_said_ok_to_is_not_asked_for_it() {
+    let pair = Pair::start(all_features()).await;
+    let reply = Act::Reply("OK enabled".to_owned());
+    pair.source.faults().push(Rule::new(Point::command("ENABLE"), Nth::All, reply));
+    pair.source.account("u").add("Folder 07", message(7, 77)).unwrap();
+    assert_eq!(pair.again().await.0, 1);
+    let asked = fetched(&pair.source);
+    assert!(asked.iter().any(|line| line.contains("CHANGEDSINCE") && !line.contains("VANISHED")), "{asked:#?}");
+    assert!(!asked.contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")), "{asked:#?}");
+}
