@@ -5,7 +5,7 @@ use crate::support::fill::fill;
 use crate::support::flights::{Counted, Flights};
 use crate::support::haul::{Haul, Side};
 use crate::support::{Dovecot, compare};
-use mailhaul::transfer::Event;
+use mailhaul::transfer::{Event, Mode};
 use mailhaul_testserver::generate::{GenerateOptions, mailbox};
 use mailhaul_testserver::{Act, Config, Falsehood, Features, NewMessage, Nth, Point, Rule, Server};
 use std::collections::BTreeMap;
@@ -471,4 +471,17 @@ async fn a_source_that_has_not_enabled_what_it_said_ok_to_is_not_asked_for_it() 
     let asked = fetched(&pair.source);
     assert!(asked.iter().any(|line| line.contains("CHANGEDSINCE") && !line.contains("VANISHED")), "{asked:#?}");
     assert!(!asked.contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")), "{asked:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_the_source_is_not_counted_where_only_failed_messages_are_tried_again() {
+    let pair = Pair::start(all_features()).await;
+    let account = pair.source.account("u");
+    let uid = account.messages("Folder 02").unwrap()[3].uid;
+    account.expunge("Folder 02", &[uid]).unwrap();
+    pair.again().await;
+    let ran = pair.haul.run_in(Mode { retry: true, ..Mode::default() }).await;
+    ran.assert_complete();
+    let fates = &ran.end.accounts[0].fates;
+    assert_eq!(fates.values().sum::<u64>(), (FOLDERS * MESSAGES - 1) as u64, "{fates:?}");
 }
