@@ -178,7 +178,13 @@ pub struct Watermark {
     pub source: FolderState,
     /// After the last change of ours.
     pub target: FolderState,
+    /// `\\Deleted` was carried over: where it is to be and was not, or the other way, the folder is not as it should be.
+    pub deleted: bool,
 }
+
+/// How a [`Watermark`] is kept: what came later is left out where it is as it was before.
+#[derive(Serialize, Deserialize)]
+struct Kept(Plain, Plain, #[serde(default)] bool);
 
 /// Columns of a [`FolderState`] as they are kept: messages, UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ.
 type Plain = (u32, Option<u32>, Option<u32>, Option<u64>);
@@ -189,7 +195,8 @@ impl Watermark {
             let validity = state.uid_validity.map(UidValidity::value);
             (state.messages, validity, state.uid_next.map(Uid::value), state.highest_modseq.map(ModSeq::value))
         };
-        codec::of_json(&(plain(&self.source), plain(&self.target)))
+        let sides = (plain(&self.source), plain(&self.target));
+        if self.deleted { codec::of_json(&Kept(sides.0, sides.1, true)) } else { codec::of_json(&sides) }
     }
 
     fn unpack(text: &str, column: usize) -> rusqlite::Result<Self> {
@@ -199,8 +206,8 @@ impl Watermark {
             uid_next: next.and_then(Uid::new),
             highest_modseq: modseq.and_then(ModSeq::new),
         };
-        let (source, target): (Plain, Plain) = codec::json(text, column)?;
-        Ok(Self { source: state(source), target: state(target) })
+        let Kept(source, target, deleted) = codec::json(text, column)?;
+        Ok(Self { source: state(source), target: state(target), deleted })
     }
 }
 

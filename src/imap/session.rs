@@ -18,6 +18,7 @@ use crate::mail::{
 use crate::provider::{Family, Phase, Status, already_exists};
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 
 /// Of a session that only reads.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Session<E> {
     pub(super) family: Family,
     /// The server tells what is gone since a modification sequence (QRESYNC, RFC 7162, 3.2).
     pub(super) tells_vanished: bool,
+    /// One command at a time, and none at sign-in that the server can do without.
+    pub(super) apart: bool,
     /// How the open folder was opened; None: none is.
     open: Option<Verb>,
     end: PhantomData<fn() -> E>,
@@ -116,13 +119,21 @@ impl<E: End> Session<E> {
     /// # Errors
     /// Whatever hinders it: see [`ImapError`].
     pub async fn open(opening: Opening<'_>) -> Result<Self, ImapError> {
-        let lists = opening.lists;
+        let apart = opening.apart.load(Ordering::Relaxed);
         let (connection, greeting) = signin::open(opening).await?;
-        let (namespace, ahead, family) = (None, None, Family::Unknown);
-        let mut session =
-            Self { connection, namespace, ahead, family, tells_vanished: false, open: None, end: PhantomData };
-        session.introduce(&greeting, lists).await?;
-        Ok(session)
+        let mut session = Self {
+            connection,
+            namespace: None,
+            ahead: None,
+            family: Family::Unknown,
+            tells_vanished: false,
+            apart,
+            open: None,
+            end: PhantomData,
+        };
+        let introduced = session.introduce(&greeting, opening.lists && !apart).await;
+        opening.apart.fetch_or(introduced.is_err(), Ordering::Relaxed);
+        introduced.map(|()| session)
     }
 
     /// Gives what the server says it can do.
@@ -349,9 +360,9 @@ impl<E: End> Session<E> {
         Ok(found)
     }
 
-    /// Gives how many commands may be under way: one, where the server is known to lose others.
+    /// Gives how many commands may be under way: one, where the server is known to lose others or to break off.
     pub(super) fn window(&self, window: Window) -> Window {
-        if self.family.quirks().pipelines { window } else { Window { most: 1, refill: 0 } }
+        if self.family.quirks().pipelines && !self.apart { window } else { Window { most: 1, refill: 0 } }
     }
 
     /// Sends commands with a few under way at once; every one must end with OK.

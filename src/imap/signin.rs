@@ -9,6 +9,7 @@ use crate::auth::{self, Credential, InitialResponse, Keychain, Secret, SignIn};
 use crate::net::{BoxedIo, Dial, Endpoint, Tls};
 use crate::provider::{Phase, Status};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// What is needed to open one end of an account.
@@ -26,6 +27,9 @@ pub struct Opening<'a> {
     pub timeout: Duration,
     /// All folders will be asked for: that goes along with what is asked at sign-in.
     pub lists: bool,
+    /// Set where the server broke off over what it was asked at sign-in: from then on it is sent one command at a time, and
+    /// none there that it can do without.
+    pub apart: &'a AtomicBool,
     /// What holds its commands back, from the first on; None: nothing does.
     pub commands: Option<&'a Arc<dyn CommandBrake>>,
 }

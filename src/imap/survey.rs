@@ -45,6 +45,8 @@ struct Answers {
     namespace: Option<Namespace>,
     separator: Option<u8>,
     telling: Telling,
+    /// QRESYNC is on.
+    enabled: bool,
     /// Something was refused: it is asked for again when it is needed.
     refused: bool,
 }
@@ -53,7 +55,9 @@ impl Answers {
     /// `asked`: the oldest question without an answer.
     fn take(&mut self, asked: Option<First>, response: &Response) -> Result<(), Broken> {
         self.telling.count(response)?;
-        if let Some(mut tokens) = untagged(response, b"ID") {
+        if let Some(tokens) = untagged(response, b"ENABLED") {
+            self.enabled |= tokens.rest().split(|byte| *byte == b' ').any(|word| word.eq_ignore_ascii_case(b"QRESYNC"));
+        } else if let Some(mut tokens) = untagged(response, b"ID") {
             self.id = read_id(&mut tokens);
         } else if let Some(mut tokens) = untagged(response, b"NAMESPACE") {
             self.namespace = Some(Namespace::parse(&mut tokens));
@@ -86,14 +90,12 @@ impl<E: End> Session<E> {
         let what = if lists { "list folders" } else { "exchange ID" };
         let phase = if lists { Phase::List } else { Phase::Other };
         let window = self.window(FIRST);
-        let mut tells_vanished = false;
         let asked = pipeline::run(&mut self.connection, (what, phase), commands, window, |event| match event {
             pipeline::Event::Response(response) => answers.take(questions.get(ended).map(|one| one.0), response),
             pipeline::Event::Ended(at, completion) => {
                 // Who answers out of turn leaves it open what belongs to what.
                 let question = questions[at].0;
                 let fine = completion.status == Status::Ok;
-                tells_vanished |= fine && question == First::Enable;
                 let fits = at == ended && (fine || matches!(question, First::Id | First::Enable));
                 answers.refused |= !fits;
                 ended += 1;
@@ -101,7 +103,7 @@ impl<E: End> Session<E> {
             }
         });
         asked.await?;
-        self.tells_vanished = tells_vanished;
+        self.tells_vanished = answers.enabled;
         self.family = of(&self.connection.capabilities, &answers.id);
         let as_it_should = extended == folders::is_extended(&self.connection.capabilities, self.family);
         if !lists || answers.refused || !as_it_should || answers.telling.is_empty() {
@@ -122,7 +124,7 @@ impl<E: End> Session<E> {
     fn first_questions(&self, lists: bool, extended: bool) -> Vec<(First, String)> {
         let mut questions = Vec::new();
         // Before any folder is open (RFC 5161, 3.1).
-        if self.has("QRESYNC") && self.has("ENABLE") && E::SIDE == Side::Source {
+        if !self.apart && self.has("QRESYNC") && self.has("ENABLE") && E::SIDE == Side::Source {
             questions.push((First::Enable, "ENABLE QRESYNC".to_owned()));
         }
         if self.has("ID") {

@@ -40,7 +40,31 @@ const NO_DATE: i64 = i64::MIN;
 impl Listing {
     /// Adds a message. One that came before is replaced: servers repeat themselves when flags change in mid-answer.
     pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
-        let flags = self.intern(flags);
+        let Some(last) = self.uids.last().filter(|last| **last >= uid) else {
+            return self.append(uid, size, date, flags);
+        };
+        let at = if *last == uid { Ok(self.uids.len() - 1) } else { self.uids.binary_search(&uid) };
+        let (size, date, flags) = self.columns(uid, size, date, flags);
+        match at {
+            Ok(at) => (self.sizes[at], self.dates[at], self.flags[at]) = (size, date, flags),
+            Err(at) => {
+                self.uids.insert(at, uid);
+                self.sizes.insert(at, size);
+                self.dates.insert(at, date);
+                self.flags.insert(at, flags);
+            }
+        }
+    }
+
+    fn append(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
+        let (size, date, flags) = self.columns(uid, size, date, flags);
+        self.uids.push(uid);
+        self.sizes.push(size);
+        self.dates.push(date);
+        self.flags.push(flags);
+    }
+
+    fn columns(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) -> (u32, i64, u32) {
         let small = match size.and_then(|size| u32::try_from(size).ok()) {
             Some(size) if size < u32::MAX => size,
             _ => {
@@ -48,24 +72,7 @@ impl Listing {
                 u32::MAX
             }
         };
-        let date = date.map_or(NO_DATE, InternalDate::pack);
-        match self.uids.last() {
-            Some(last) if *last >= uid => match self.uids.binary_search(&uid) {
-                Ok(at) => (self.sizes[at], self.dates[at], self.flags[at]) = (small, date, flags),
-                Err(at) => {
-                    self.uids.insert(at, uid);
-                    self.sizes.insert(at, small);
-                    self.dates.insert(at, date);
-                    self.flags.insert(at, flags);
-                }
-            },
-            _ => {
-                self.uids.push(uid);
-                self.sizes.push(small);
-                self.dates.push(date);
-                self.flags.push(flags);
-            }
-        }
+        (small, date.map_or(NO_DATE, InternalDate::pack), self.intern(flags))
     }
 
     fn intern(&mut self, flags: Flags) -> u32 {
@@ -150,6 +157,42 @@ impl Listing {
     }
 }
 
+/// A listing of messages that come in any order: sorted once, since putting each into its place costs a copy of all behind
+/// it.
+#[derive(Debug, Default)]
+pub struct Unsorted(Listing);
+
+impl Unsorted {
+    /// Adds a message. One with the same UID that came before is replaced.
+    pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
+        self.0.append(uid, size, date, flags);
+    }
+
+    /// Sorts, column by column.
+    #[must_use]
+    pub fn finish(self) -> Listing {
+        fn ordered<T: Copy>(column: &[T], order: &[u32]) -> Vec<T> {
+            order.iter().map(|at| column[*at as usize]).collect()
+        }
+        let Self(mut listing) = self;
+        // There are no more messages than UIDs, but for those that came several times.
+        let mut order: Vec<u32> = (0..u32::try_from(listing.uids.len()).unwrap_or(u32::MAX)).collect();
+        order.sort_unstable_by_key(|at| (listing.uids[*at as usize], *at));
+        order.dedup_by(|next, before| {
+            let same = listing.uids[*next as usize] == listing.uids[*before as usize];
+            if same {
+                *before = *next;
+            }
+            same
+        });
+        listing.uids = ordered(&listing.uids, &order);
+        listing.sizes = ordered(&listing.sizes, &order);
+        listing.dates = ordered(&listing.dates, &order);
+        listing.flags = ordered(&listing.flags, &order);
+        listing
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +210,19 @@ mod tests {
         let seen: Vec<_> = listing.iter().map(|entry| (entry.uid.value(), entry.size)).collect();
         assert_eq!(seen, [(2, Some(20)), (5, Some(40)), (9, Some(30))]);
         assert_eq!(listing.bytes(), 90);
+    }
+
+    #[test]
+    fn what_comes_in_any_order_is_sorted_once() {
+        let (mut unsorted, mut listing) = (Unsorted::default(), Listing::default());
+        for (number, size) in
+            [(5, Some(10)), (2, None), (9, Some(30)), (5, Some(1 << 40)), (1, Some(50)), (2, Some(60))]
+        {
+            let flags = Flags::parse(&format!("k{}", number % 3));
+            unsorted.push(uid(number), size, InternalDate::new(i64::from(number), 0), flags.clone());
+            listing.push(uid(number), size, InternalDate::new(i64::from(number), 0), flags);
+        }
+        assert!(unsorted.finish().iter().eq(listing.iter()));
     }
 
     #[test]

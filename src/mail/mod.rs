@@ -14,7 +14,7 @@ pub use date::InternalDate;
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
 pub use key::{KEY_FIELDS, Likeness, digest, header_digest};
-pub use listing::{Entry, Listing};
+pub use listing::{Entry, Listing, Unsorted};
 pub use record::{Record, Stage};
 
 use serde::{Deserialize, Serialize};

@@ -4,12 +4,12 @@ use super::account::Account;
 use super::copy::Task;
 use super::folder::FolderEnd;
 use super::pool::Lease;
+use super::unchanged::{Counts, remaining};
 use crate::checkpoint::FolderRow;
 use crate::failure::Failure;
 use crate::imap::Source;
 use crate::mail::{Fate, Side, Uid, WireName};
 use crate::plan::FolderPair;
-use std::collections::BTreeMap;
 
 /// Where only failed messages are tried again, a folder without any is left alone: given is what is known of it. Unsettled
 /// is what it holds beyond that, and at least one where it is not as it was.
@@ -19,21 +19,20 @@ pub(super) async fn nothing_to_retry(
     row: &FolderRow,
 ) -> Result<Option<FolderEnd>, Failure> {
     let folders = account.ledger.folders(account.id).await?;
-    let totals = folders.into_iter().find(|folder| folder.id == row.id).map(|folder| folder.totals).unwrap_or_default();
-    let failed = [Fate::Refused, Fate::Unreadable, Fate::Missing].map(|fate| totals.of(fate).messages);
-    if totals.intended.messages + failed.iter().sum::<u64>() > 0 {
+    let known = folders.into_iter().find(|folder| folder.id == row.id);
+    let counts = known.as_ref().map_or_else(|| Some(Counts::default()), remaining);
+    let Some((fates, evidence)) = counts else { return Ok(None) };
+    let failed = [Fate::Refused, Fate::Unreadable, Fate::Missing].map(|fate| fates.get(&fate).copied().unwrap_or(0));
+    let intended = known.map_or(0, |known| known.totals.intended.messages);
+    if intended + failed.iter().sum::<u64>() > 0 {
         return Ok(None);
     }
     let mut lease = account.source.take().await?;
     let Ok(state) = lease.session.status(&pair.source.name).await else { return Ok(None) };
     account.source.keep(lease);
-    let known = |fate: &Fate| *fate != Fate::Gone;
-    let fates: BTreeMap<Fate, u64> =
-        totals.fates.iter().filter(|(fate, _)| known(fate)).map(|(fate, count)| (*fate, count.messages)).collect();
-    let evidence = totals.evidence.iter().map(|(evidence, count)| (*evidence, count.messages)).collect();
     let unsettled = match row.remembered {
         Some(watermark) if watermark.source == state => 0,
-        _ => u64::from(state.messages).saturating_sub(fates.values().sum()).max(1),
+        _ => u64::from(state.messages).saturating_sub(fates.values().sum::<u64>()).max(1),
     };
     Ok(Some(FolderEnd { fates, evidence, unsettled, unchanged: true, ..FolderEnd::default() }))
 }

@@ -60,7 +60,7 @@ pub(super) struct FolderEnd {
     pub(super) evidence: BTreeMap<Evidence, u64>,
     /// Source messages without a fate, and those the source counts and does not list: no complete folder.
     pub(super) unsettled: u64,
-    /// Both sides were as remembered: nothing was looked at.
+    /// Both sides were as remembered, or turned out to be: nothing was done.
     pub(super) unchanged: bool,
     /// Records of messages that are not on the source any more: counted in no fate.
     pub(super) left: Left,
@@ -98,6 +98,8 @@ pub(super) struct Memory {
     epoch: Option<UidValidity>,
     /// Both folders have been opened and listed.
     opened: bool,
+    /// The source was asked what has changed: whatever came of that, from then on it is listed whole.
+    pub(super) delta_tried: bool,
     /// The target refused the folder for its name.
     name_refused: bool,
     /// How often, and on which side, the connection broke while a message was under way alone.
@@ -275,6 +277,14 @@ impl Both {
     }
 }
 
+/// What both folders were before anything was done.
+struct Seen {
+    source_state: FolderState,
+    source_lasts: bool,
+    target_opened: Opened,
+    target_listing: Listing,
+}
+
 /// Stands for the UIDVALIDITY of a folder that has none.
 const UNNUMBERED: UidValidity = UidValidity::FIRST;
 
@@ -322,34 +332,25 @@ pub(super) async fn list<E: crate::imap::End>(
 impl Pass<'_> {
     /// Goes over the folder once.
     async fn run(&mut self) -> Result<Passed, Failure> {
-        let is_look = self.account.mode.rebuild;
-        if is_look && self.pair.existing.as_ref().is_none_or(|folder| !folder.selectable) {
+        if self.account.mode.rebuild && self.pair.existing.as_ref().is_none_or(|folder| !folder.selectable) {
             let (source, _, _, listing) = self.open_source().await?;
             self.account.source.keep(source);
             return Ok(Passed::Done(FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() }));
         }
-        let opened = match self.open().await {
-            Ok(Looked::Idle(end)) => return Ok(Passed::Done(end)),
-            Ok(Looked::Gone) => Ok(None),
-            Ok(Looked::Both(both)) => Ok(Some(*both)),
-            Err(failure) => Err(failure),
-        };
-        let mut both = match opened {
+        match self.open().await {
+            Ok(Looked::Idle(end)) => Ok(Passed::Done(end)),
+            Ok(Looked::Gone) => self.removed_whole().await.map(Passed::Done),
+            Ok(Looked::Both(both)) => Box::pin(self.bring_over(*both)).await,
             Err(failure) if failure.kind == Kind::FolderRefused && failure.side == Some(Side::Target) => {
-                return self.refused(failure).await;
+                self.refused(failure).await
             }
-            Ok(None) => return self.removed_whole().await.map(Passed::Done),
-            Ok(Some(both)) => both,
-            Err(failure) => return Err(failure),
-        };
-        self.memory.opened = true;
-        if !both.source_lasts || self.memory.epoch.replace(both.source_validity) != Some(both.source_validity) {
-            // UIDs are those of other messages.
-            self.memory.strikes.clear();
-            self.memory.accused.clear();
-            self.memory.turned.clear();
-            self.memory.refused.clear();
+            Err(failure) => Err(failure),
         }
+    }
+
+    /// Decides what is to be done in the folder, and does it.
+    async fn bring_over(&mut self, mut both: Both) -> Result<Passed, Failure> {
+        self.begin(&both);
         self.forget_surplus(&both).await?;
         reconcile::suspect_earlier(self.account, self.row.id, &both).await?;
         let mut plan = self.sort(&both).await?;
@@ -369,98 +370,145 @@ impl Pass<'_> {
         self.order(&mut uids, &both.source_listing);
         self.tell_plan(&path, &uids, &both.source_listing).await?;
         let floor = both.floor();
-        let (source_lasts, lasts) = (both.source_lasts, both.source_lasts && both.target_lasts);
-        let Both { source, mut target, source_validity, source_listing, target_opened, target_lasts, .. } = both;
+        let Both { source, mut target, source_listing, .. } = both;
         let append_limit = match uids.is_empty() {
             true => None,
             false => target.session.append_limit(self.target_name).await.map_err(on_target)?,
+        };
+        let seen = Seen {
+            source_state: both.source_state,
+            source_lasts: both.source_lasts,
+            target_opened: both.target_opened,
+            target_listing: both.target_listing,
         };
         let task = Task {
             account: self.account,
             folder: self.row.id,
             path: &path,
-            source_validity,
+            source_validity: both.source_validity,
             target_name: self.target_name,
-            target_validity: target_opened.state.uid_validity,
-            target_lasts,
+            target_validity: seen.target_opened.state.uid_validity,
+            target_lasts: both.target_lasts,
             floor,
             listing: &source_listing,
             append_limit,
         };
-        if is_look && !(uids.is_empty() && plan.flags.add.is_empty() && plan.flags.remove.is_empty()) {
+        let nothing_to_do = uids.is_empty() && plan.flags.add.is_empty() && plan.flags.remove.is_empty();
+        if self.account.mode.rebuild && !nothing_to_do {
             // Nothing of the folder is proven: the next run does that, when it has done what is left.
             self.account.source.keep(source);
             self.account.target.keep(target);
             return prove::count(&task).await.map(Passed::Done);
         }
-        if target_lasts {
-            self.ask_permanent(&uids, &source_listing, &target_opened, &mut target).await?;
+        if !self.copy_over(&task, &uids, &seen, source, &mut target).await? {
+            self.account.target.keep(target);
+            return Ok(Passed::Again);
         }
-        let mut source = self.copy_all(&task, &uids, source, &mut target).await?;
-        let source_state = both.source_state;
+        self.finish(&task, &seen, plan, reconciled.found, target).await
+    }
+
+    /// Under another UIDVALIDITY UIDs are those of other messages.
+    fn begin(&mut self, both: &Both) {
+        self.memory.opened = true;
+        if !both.source_lasts || self.memory.epoch.replace(both.source_validity) != Some(both.source_validity) {
+            self.memory.strikes.clear();
+            self.memory.accused.clear();
+            self.memory.turned.clear();
+            self.memory.refused.clear();
+        }
+    }
+
+    /// Copies these messages. False: where some of them are is to be found by another pass.
+    async fn copy_over(
+        &mut self,
+        task: &Task<'_>,
+        uids: &[Uid],
+        seen: &Seen,
+        source: Lease<Source>,
+        target: &mut Lease<Target>,
+    ) -> Result<bool, Failure> {
+        if task.target_lasts {
+            self.ask_permanent(uids, task.listing, &seen.target_opened, target).await?;
+        }
+        let mut source = self.copy_all(task, uids, source, target).await?;
         if let Some(source) = source.as_mut().filter(|_| !uids.is_empty()) {
-            if source_lasts {
-                self.numbered_as(source_validity, source).await?;
+            if seen.source_lasts {
+                self.numbered_as(task.source_validity, source).await?;
             }
-            stable::look_again(&task, &uids, source).await?;
+            stable::look_again(task, uids, source).await?;
         }
         if let Some(source) = source {
             self.account.source.keep(source);
         }
-        if !target_lasts && !uids.is_empty() {
+        if !task.target_lasts && !uids.is_empty() {
             // Where it went is found by opening the folder again.
             self.memory.tried = true;
-            self.account.target.keep(target);
-            return Ok(Passed::Again);
+            return Ok(false);
         }
-        if !self.account.ledger.unplaced(self.row.id, source_validity, Uid::FIRST, 1).await?.is_empty() {
-            self.account.target.keep(target);
-            return Ok(Passed::Again);
-        }
+        let unplaced = self.account.ledger.unplaced(self.row.id, task.source_validity, Uid::FIRST, 1).await?;
+        Ok(unplaced.is_empty())
+    }
+
+    /// Changes flags, proves what was copied, counts, and remembers how both sides were left.
+    async fn finish(
+        &mut self,
+        task: &Task<'_>,
+        seen: &Seen,
+        mut plan: FolderPlan,
+        found: usize,
+        mut target: Lease<Target>,
+    ) -> Result<Passed, Failure> {
         // What was listed before flags were changed says nothing of them.
         let mut changed = Changed::default();
         let mut from = Uid::LAST;
         // Opened to be changed, a target without lasting UIDs would have others.
-        if target_lasts {
-            if self.memory.short || reconciled.found > 0 {
-                self.complete_flags(&task, &both.target_listing, &mut plan.flags).await?;
+        if task.target_lasts {
+            if self.memory.short || found > 0 {
+                self.complete_flags(task, &seen.target_listing, &mut plan.flags).await?;
             }
-            let since = target_opened.state.highest_modseq;
-            changed = self.change_flags(&task, &plan.flags, since, &mut target).await?;
-            from = floor.map_or(Uid::FIRST, |(_, uid)| uid);
+            let since = seen.target_opened.state.highest_modseq;
+            changed = self.change_flags(task, &plan.flags, since, &mut target).await?;
+            from = task.floor.map_or(Uid::FIRST, |(_, uid)| uid);
         }
-        let before = changed.listing.as_ref().unwrap_or(&both.target_listing);
+        let listing = changed.listing.as_ref().unwrap_or(&seen.target_listing);
+        let count = match self.by_delta {
+            // The listing leaves out what we do not know.
+            true => seen.target_opened.state.messages as usize,
+            false => listing.uids().partition_point(|uid| *uid < from),
+        };
+        let before = prove::Before { listing, from, count };
         let prove::Proved { mut end, state: target_state, short } =
-            prove::prove(&task, target, from, before, &self.memory.shown).await?;
+            prove::prove(task, target, &before, &self.memory.shown).await?;
         if !short.is_empty() {
-            resend::resend(&task, &self.pair.source.name, short).await?;
+            resend::resend(task, &self.pair.source.name, short).await?;
             return Ok(Passed::Again);
         }
-        failed::name(&task, &self.pair.source.name, None).await?;
-        end.unsettled += u64::from(source_state.messages).saturating_sub(source_listing.len() as u64);
+        failed::name(task, &self.pair.source.name, None).await?;
+        end.unsettled += u64::from(seen.source_state.messages).saturating_sub(task.listing.len() as u64);
         if self.account.mode.retry {
             // Left as they are: what their records say is of a folder that is no more.
             end.unsettled += plan.stale.len() as u64;
         }
-        self.remember(source_state, target_state.filter(|_| lasts && !changed.raced), &end).await?;
+        let lasts = seen.source_lasts && task.target_lasts;
+        self.remember(seen.source_state, target_state.filter(|_| lasts && !changed.raced), &end).await?;
         if lasts && end.unsettled == 0 {
-            self.account.ledger.forget_others(self.row.id, source_validity).await?;
+            self.account.ledger.forget_others(self.row.id, task.source_validity).await?;
         }
         Ok(Passed::Done(end))
     }
 
     /// Opens and lists the source, then the target, which is made where it is missing.
     async fn open(&mut self) -> Result<Looked, Failure> {
-        // Once: what breaks is looked at whole.
-        let delta = if self.memory.opened { None } else { self.open_source_by_delta().await? };
+        let delta = if self.memory.delta_tried { None } else { self.open_source_by_delta().await? };
         let (source, source_opened, source_validity, source_listing, delta) = match delta {
-            Some((source, opened, delta)) => {
+            Some((source, opened, mut delta)) => {
                 if let Some(end) = self.idle(&opened, &delta).await? {
                     self.account.source.keep(source);
                     return Ok(Looked::Idle(end));
                 }
                 let validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
-                (source, opened, validity, delta.listing.clone(), Some(delta))
+                let listing = std::mem::take(&mut delta.listing);
+                (source, opened, validity, listing, Some(delta))
             }
             None => {
                 let (source, opened, validity, listing) = self.open_source().await?;
@@ -484,7 +532,7 @@ impl Pass<'_> {
         };
         let target_lasts = lasts(&target_opened);
         let by_delta = match delta {
-            Some(delta) => self.target_delta(&mut target, &target_opened, &delta).await?,
+            Some(delta) => self.target_delta(&mut target, &target_opened, delta).await?,
             None => None,
         };
         self.by_delta = by_delta.is_some();
@@ -763,7 +811,7 @@ impl Pass<'_> {
         // EXAMINE told the source's state; STATUS may know a modification sequence that EXAMINE does not.
         match target.filter(|_| clean) {
             Some(target) => {
-                let watermark = Watermark { source, target };
+                let watermark = Watermark { source, target, deleted: self.account.deleted };
                 Ok(self.account.ledger.remember(self.row.id, watermark, end.left.clone()).await?)
             }
             None => Ok(self.account.ledger.set_watermark(self.row.id, None).await?),

@@ -66,6 +66,8 @@ pub(super) struct Pool<E> {
     reached: AtomicBool,
     /// The first session of all is asked for its folders.
     listed: AtomicBool,
+    /// Commands go one by one.
+    apart: AtomicBool,
     /// It has signed in since it was made.
     entered: AtomicBool,
     /// It was told that the host is down.
@@ -176,6 +178,7 @@ impl<E: End> Pool<E> {
             returned: Notify::new(),
             reached: AtomicBool::new(parts.reached),
             listed: AtomicBool::new(false),
+            apart: AtomicBool::new(false),
             entered: AtomicBool::new(false),
             told_down: AtomicBool::new(false),
             running: OnceLock::new(),
@@ -420,6 +423,7 @@ impl<E: End> Pool<E> {
             keychain: &self.keychain,
             timeout: parts.timeout,
             lists: !self.listed.load(Ordering::Relaxed),
+            apart: &self.apart,
             commands: self.commands.as_ref(),
         };
         let session = tokio::select! {

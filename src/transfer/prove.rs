@@ -21,7 +21,7 @@ fn on_target(error: ImapError) -> Failure {
 /// What proving came to.
 pub(super) struct Proved {
     pub(super) end: FolderEnd,
-    /// The target after the last change.
+    /// The target after the last change; None: it did not tell, or holds others than were listed.
     pub(super) state: Option<FolderState>,
     /// Copies with fewer bytes than were sent: cut off, or altered.
     pub(super) short: Vec<Short>,
@@ -37,29 +37,25 @@ pub(super) struct Short {
     pub(super) copied: (u64, Digest),
 }
 
+/// What the target held before messages were appended.
+pub(super) struct Before<'a> {
+    /// Made after the last change of flags; by delta, of what is known and what has changed.
+    pub(super) listing: &'a Listing,
+    /// UIDs from here on may be new.
+    pub(super) from: Uid,
+    /// How many messages there were below.
+    pub(super) count: usize,
+}
+
 /// Proves what this pass and those before it left unproven, counts, and gives the target's state after the last change.
-///
-/// `before`: the target's listing of all below `from`, made after the last change; `from`: UIDs from here on may be new.
 pub(super) async fn prove(
     task: &Task<'_>,
     mut target: Lease<Target>,
-    from: Uid,
-    before: &Listing,
+    before: &Before<'_>,
     shown: &Shown,
 ) -> Result<Proved, Failure> {
-    let new = match task.target_lasts {
-        true => {
-            let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
-            if opened.state.uid_validity != task.target_validity {
-                let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
-                return Err(Failure::new(Side::Target, Kind::Lost, text));
-            }
-            list(&mut target.session, from, opened.state).await.map_err(on_target)?
-        }
-        // Opened again, it would have other UIDs; nothing was appended since it was listed.
-        false => Listing::default(),
-    };
-    let listed = Listed { before, new: &new, from };
+    let (new, next) = list_new(task, &mut target, before.from).await?;
+    let listed = Listed { before: before.listing, new: &new, from: before.from };
     let (mut to_read, mut missing) = (Vec::new(), Vec::new());
     // What was cut off once and sent again is not sent a third time.
     let surplus = task.account.ledger.surplus(task.folder).await?;
@@ -109,11 +105,28 @@ pub(super) async fn prove(
     let missing = still_missing(task, &mut target, missing).await?;
     settle_missing(task, missing).await?;
     let short = read_back(task, &mut target, &listed, to_read).await?;
-    let state = target.session.status(task.target_name).await.ok();
+    // What came or went since it was listed is for the next run to find.
+    let is_listed = |state: &FolderState| state.messages as usize == before.count + new.len() && state.uid_next == next;
+    let state = target.session.status(task.target_name).await.ok().filter(is_listed);
     task.account.target.keep(target);
     task.account.ledger.flush().await?;
     let end = count(task).await?;
     Ok(Proved { end, state, short })
+}
+
+/// Lists what is new, and gives the number that comes next.
+async fn list_new(task: &Task<'_>, target: &mut Lease<Target>, from: Uid) -> Result<(Listing, Option<Uid>), Failure> {
+    if !task.target_lasts {
+        // Opened again, it would have other UIDs; nothing was appended since it was listed.
+        return Ok((Listing::default(), None));
+    }
+    let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
+    if opened.state.uid_validity != task.target_validity {
+        let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
+        return Err(Failure::new(Side::Target, Kind::Lost, text));
+    }
+    let new = list(&mut target.session, from, opened.state).await.map_err(on_target)?;
+    Ok((new, opened.state.uid_next))
 }
 
 /// A copy whose bytes are read back.

@@ -124,7 +124,8 @@ impl Account {
     }
 
     /// Opens and lists both sides side by side, with something else that takes its time. The target is begun as soon as the
-    /// source has its place at the host, and given up again where the source loses that: nobody waits in a circle.
+    /// source has its place at the host, and given up again where the source loses that: nobody waits in a circle. From then
+    /// on it is left alone until the source is open.
     async fn look_at_both<T>(
         &self,
         beside: impl Future<Output = Result<T, Failure>>,
@@ -136,26 +137,32 @@ impl Account {
     }
 
     async fn look_at_target(&self, mut source_opens: watch::Receiver<bool>) -> Result<Listed<Target>, Failure> {
-        loop {
-            // An error of the channel: the source is open.
-            if source_opens.wait_for(|opens| *opens).await.is_err() {
-                return list(self.target.take().await?).await;
-            }
-            let listed = async { list(self.target.take().await?).await };
-            tokio::pin!(listed);
+        // An error of the channel: the source is open.
+        if source_opens.wait_for(|opens| *opens).await.is_ok() {
+            let mut listed = Box::pin(self.list_target());
             let listed = tokio::select! {
                 biased;
                 is_open = is_open(&mut source_opens) => match is_open {
                     true => return listed.await,
-                    false => continue,
+                    false => None,
                 },
-                listed = &mut listed => listed,
+                listed = &mut listed => Some(listed),
             };
             // What the target says is told when the source has had its turn: where both are down, that is one story.
-            if is_open(&mut source_opens).await {
-                return listed;
+            let in_time = listed.is_some() && is_open(&mut source_opens).await;
+            match listed {
+                Some(listed) if in_time => return listed,
+                Some(Ok((lease, _))) => self.target.keep(lease),
+                Some(Err(_)) | None => {}
             }
         }
+        // However often the source is tried: the target is not asked for nothing twice.
+        while source_opens.changed().await.is_ok() {}
+        Box::pin(self.list_target()).await
+    }
+
+    async fn list_target(&self) -> Result<Listed<Target>, Failure> {
+        list(self.target.take().await?).await
     }
 
     /// Asks for the states that LIST has not told, of folders that were left clean: all in one go, on both sides at once.

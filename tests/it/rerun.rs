@@ -5,9 +5,9 @@ use crate::support::fill::fill;
 use crate::support::flights::{Counted, Flights};
 use crate::support::haul::{Haul, Side};
 use crate::support::{Dovecot, compare};
-use mailhaul::transfer::Event;
+use mailhaul::transfer::{Event, Mode};
 use mailhaul_testserver::generate::{GenerateOptions, mailbox};
-use mailhaul_testserver::{Config, Features, NewMessage, Server};
+use mailhaul_testserver::{Act, Config, Falsehood, Features, NewMessage, Nth, Point, Rule, Server};
 use std::collections::BTreeMap;
 
 const FOLDERS: usize = 20;
@@ -303,4 +303,185 @@ async fn a_source_that_was_set_back_is_listed_whole() {
         let (copied, _) = pair.again().await;
         assert_eq!(copied, 6);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_does_not_survive_to_be_asked_what_changed_is_listed_whole() {
+    // Legal, and longer than any line that is read.
+    let gone: Vec<String> = (0..200_000_u32).map(|at| (1_000 + 2 * at).to_string()).collect();
+    let gone = format!("* VANISHED (EARLIER) {}\r\n", gone.join(",")).into_bytes();
+    for act in [Act::Drop, Act::Garbage(gone)] {
+        let what = format!("{act:.20?}");
+        let pair = Pair::start(all_features()).await;
+        pair.source.account("u").add("Folder 07", message(7, 77)).unwrap();
+        pair.source.faults().push(Rule::new(Point::command("UID FETCH"), Nth::Only(1), act));
+        let (copied, _) = pair.again().await;
+        assert_eq!(copied, 1, "{what}");
+        let asked = fetched(&pair.source);
+        assert!(asked.contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")), "{what}: {asked:#?}");
+        pair.assert_idle(&what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_name_of_the_source_has_copied_is_not_copied_again() {
+    let mut pair = Pair::start(all_features()).await;
+    let (one, other) = (Side::plain(pair.source.port()), Side::plain(pair.source.port()));
+    let other = Side { host: "localhost".to_owned(), ..other };
+    let (source, target) = (pair.source.account("u"), pair.target.account("u"));
+    pair.haul.take_from(other);
+    source.add("Folder 07", message(7, 70)).unwrap();
+    assert_eq!(pair.again().await.0, 1);
+    // Its user tidies up: the first name would copy it once more.
+    let copy = target.messages("Folder 07").unwrap().last().unwrap().uid;
+    target.expunge("Folder 07", &[copy]).unwrap();
+    source.add("Folder 07", message(7, 71)).unwrap();
+    pair.haul.take_from(one);
+    let ran = pair.haul.run().await;
+    let fates = &ran.end.accounts[0].fates;
+    assert_eq!((ran.copied(), fates.get(&mailhaul::mail::Fate::Removed)), (1, Some(&1)), "{fates:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_and_came_back_is_proven_by_what_the_target_lists() {
+    for features in [all_features(), Features::default()] {
+        let what = format!("{features:?}");
+        let pair = Pair::start(features).await;
+        let account = pair.source.account("u");
+        let uid = account.messages("Folder 02").unwrap()[4].uid;
+        account.expunge("Folder 02", &[uid]).unwrap();
+        account.add("Folder 02", message(2, 4)).unwrap();
+        let (copied, _) = pair.again().await;
+        assert_eq!(copied, 0, "{what}");
+        assert!(fetched(&pair.target).contains(&format!("{WHOLE_OF} 1:20 {WHOLE}")), "{what}");
+        pair.assert_idle(&what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_under_a_number_that_was_promised_to_none_is_copied() {
+    let pair = Pair::start(Features { list_status: false, ..Features::default() }).await;
+    let account = pair.source.account("u");
+    for verb in ["EXAMINE", "STATUS"] {
+        pair.source.faults().push(Rule::new(Point::command(verb), Nth::All, Act::lie(Falsehood::UidNext(90))));
+    }
+    let uids: Vec<u32> = account.messages("Folder 02").unwrap().iter().map(|message| message.uid).collect();
+    account.set_flags("Folder 02", uids[0], &["$First"]).unwrap();
+    assert_eq!(pair.again().await.0, 0);
+    // As many as there were, all below the next number.
+    account.expunge("Folder 02", &[uids[5]]).unwrap();
+    account.add("Folder 02", message(2, 80)).unwrap();
+    assert_eq!(pair.again().await.0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_and_left_the_source_is_no_reason_to_list_all() {
+    let pair = Pair::start(all_features()).await;
+    let account = pair.source.account("u");
+    let needle = b"Subject: 2/66".to_vec();
+    pair.target.faults().push(Rule::new(
+        Point::AppendContaining(needle),
+        Nth::All,
+        Act::Reply("NO [CANNOT] not this one".to_owned()),
+    ));
+    let uid = account.add("Folder 02", message(2, 66)).unwrap();
+    assert_eq!(pair.haul.run().await.copied(), 0);
+    account.expunge("Folder 02", &[uid]).unwrap();
+    pair.haul.run().await.assert_complete();
+    account.set_flags("Folder 02", account.messages("Folder 02").unwrap()[0].uid, &["$Later"]).unwrap();
+    let (_, [source, _]) = pair.again().await;
+    assert_eq!(source["EXAMINE"], 1, "{source:#?}");
+    assert!(!fetched(&pair.source).contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")));
+    assert_eq!(pair.flags(&pair.target, "Folder 02", 0), ["$Later"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_targets_user_removes_while_it_is_proven_is_found_by_the_next_run() {
+    for adds in [false, true] {
+        let pair = Pair::start(all_features()).await;
+        let (source, target) = (pair.source.account("u"), pair.target.account("u"));
+        source.add("Folder 04", message(4, 44)).unwrap();
+        let copy = target.messages("Folder 04").unwrap()[3].uid;
+        // LIST tells the state of all folders; STATUS that of this one, when it is done.
+        let held = pair.target.faults().hold(Point::command("STATUS"), Nth::Only(1));
+        let remove = async {
+            held.reached().await;
+            target.expunge("Folder 04", &[copy]).unwrap();
+            if adds {
+                target.add("Folder 04", message(4, 99)).unwrap();
+            }
+            drop(held);
+        };
+        let (ran, ()) = tokio::join!(pair.haul.run(), remove);
+        assert_eq!(ran.copied(), 1);
+        let ran = pair.haul.run().await;
+        let fates = &ran.end.accounts[0].fates;
+        assert_eq!(fates.get(&mailhaul::mail::Fate::Removed), Some(&1), "{fates:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_be_carried_from_now_on_is_carried_though_nothing_changed() {
+    let mut pair = Pair::start(all_features()).await;
+    let account = pair.source.account("u");
+    let uid = account.messages("Folder 03").unwrap()[5].uid;
+    account.set_flags("Folder 03", uid, &["\\Deleted", "$Work"]).unwrap();
+    for (carried, expected) in [("true", "$Work \\Deleted"), ("false", "$Work")] {
+        pair.again().await;
+        pair.haul.extra = format!("[transfer]\ncopy_deleted = {carried}\n");
+        pair.again().await;
+        let mut flags = pair.flags(&pair.target, "Folder 03", 5);
+        flags.sort();
+        assert_eq!(flags.join(" "), expected);
+        pair.assert_idle(carried).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_source_does_not_open_the_target_is_signed_in_to_once() {
+    let pair = Pair::start(all_features()).await;
+    pair.source.faults().push(Rule::new(Point::command("LOGIN"), Nth::First(3), Act::Drop));
+    pair.source.faults().push(Rule::new(Point::command("AUTHENTICATE"), Nth::First(3), Act::Drop));
+    let connections = |server: &Server| server.stats().connections;
+    let before = (connections(&pair.source), connections(&pair.target));
+    pair.assert_idle("down").await;
+    let now = (connections(&pair.source), connections(&pair.target));
+    assert!(now.0 - before.0 >= 3, "{before:?} {now:?}");
+    assert!(now.1 - before.1 <= 2, "{before:?} {now:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_breaks_off_over_its_first_questions_is_asked_less() {
+    let pair = Pair::start(all_features()).await;
+    pair.source.faults().push(Rule::new(Point::command("ENABLE"), Nth::All, Act::Drop));
+    let account = pair.source.account("u");
+    account.add("Folder 07", message(7, 77)).unwrap();
+    let (copied, [source, _]) = pair.again().await;
+    assert_eq!((copied, source.get("ENABLE")), (1, Some(&1)), "{source:#?}");
+    pair.assert_idle("asked less").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_not_enabled_what_it_said_ok_to_is_not_asked_for_it() {
+    let pair = Pair::start(all_features()).await;
+    let reply = Act::Reply("OK enabled".to_owned());
+    pair.source.faults().push(Rule::new(Point::command("ENABLE"), Nth::All, reply));
+    pair.source.account("u").add("Folder 07", message(7, 77)).unwrap();
+    assert_eq!(pair.again().await.0, 1);
+    let asked = fetched(&pair.source);
+    assert!(asked.iter().any(|line| line.contains("CHANGEDSINCE") && !line.contains("VANISHED")), "{asked:#?}");
+    assert!(!asked.contains(&format!("{WHOLE_OF} 1:21 {WHOLE}")), "{asked:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_the_source_is_not_counted_where_only_failed_messages_are_tried_again() {
+    let pair = Pair::start(all_features()).await;
+    let account = pair.source.account("u");
+    let uid = account.messages("Folder 02").unwrap()[3].uid;
+    account.expunge("Folder 02", &[uid]).unwrap();
+    pair.again().await;
+    let ran = pair.haul.run_in(Mode { retry: true, ..Mode::default() }).await;
+    ran.assert_complete();
+    let fates = &ran.end.accounts[0].fates;
+    assert_eq!(fates.values().sum::<u64>(), (FOLDERS * MESSAGES - 1) as u64, "{fates:?}");
 }

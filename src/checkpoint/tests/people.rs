@@ -97,8 +97,8 @@ async fn a_watermark_is_remembered_and_forgotten() {
     };
     let name = WireName::new("inbox");
     for mark in [
-        Some(Watermark { source: full, target: FolderState::default() }),
-        Some(Watermark { source: FolderState::default(), target: full }),
+        Some(Watermark { source: full, target: FolderState::default(), deleted: false }),
+        Some(Watermark { source: FolderState::default(), target: full, deleted: true }),
         None,
     ] {
         ledger.set_watermark(folder, mark).await.unwrap();
@@ -137,7 +137,7 @@ async fn only_the_present_uidvalidity_counts() {
     assert!(ledger.troubles(account, 0, 9).await.unwrap().is_empty());
     assert!(ledger.losses(account, 0, 9).await.unwrap().is_empty());
     let empty = FolderState { uid_validity: Some(validity(3)), ..FolderState::default() };
-    ledger.set_watermark(folder, Some(Watermark { source: empty, target: empty })).await.unwrap();
+    ledger.set_watermark(folder, Some(Watermark { source: empty, target: empty, deleted: false })).await.unwrap();
     assert!(ledger.accounts().await.unwrap()[0].totals.fates.is_empty());
 }
 
