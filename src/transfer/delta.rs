@@ -16,9 +16,10 @@
 
 use super::account::Account;
 use super::flags::is_proven;
-use super::folder::{FolderEnd, Pass, Windows, on_source, on_target};
+use super::folder::{FolderEnd, Pass, on_source, on_target};
 use super::pool::Lease;
 use super::unchanged::{Remembered, end, holds_the_same, is_target_same, remaining, remembered};
+use super::windows::Windows;
 use crate::checkpoint::{FolderSummary, Watermark};
 use crate::failure::Failure;
 use crate::imap::{Changes, ImapError, Opened, Source, Target};

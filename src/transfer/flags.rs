@@ -3,8 +3,9 @@
 //! Invariant: a base is moved only after the target was seen. Killed before, the next pass does the same again.
 
 use super::copy::{self, Task};
-use super::folder::{Pass, Windows, list, on_target};
+use super::folder::{Pass, list, on_target};
 use super::pool::Lease;
+use super::windows::Windows;
 use crate::checkpoint::LossKind;
 use crate::failure::{Failure, Scope};
 use crate::imap::{FLAG_BYTES_MAX, FlagChange, ImapError, Opened, Target};

@@ -8,11 +8,12 @@ use super::flags::{Changed, Shown};
 use super::otherwise::Refused;
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
+use super::windows::{WINDOW, Windows};
 use super::{failed, names, namesake, prove, reconcile, removed, resend, stable};
-use crate::checkpoint::{Ending, FolderId, FolderRow, Ledger, Left, Watermark};
+use crate::checkpoint::{Ending, FolderRow, Left, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{ImapError, Opened, Source, TOGETHER_MAX, Target};
-use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{Attempt, Because, FolderPair, FolderPlan, Order, Sorter};
 use crate::provider::{refuses_name, says_missing};
@@ -20,38 +21,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 use tokio::time::Instant;
 
-/// Records read from the ledger at once.
-pub(super) const WINDOW: usize = 4096;
 /// How often a folder is tried over a refusal that is not of one message.
 const FRUITLESS_MAX: u32 = 3;
 /// How many passes in a row may break that have found something and sent nothing.
 const VAIN_MAX: u32 = 12;
 /// Passes that ask for a further one: one to find what was acknowledged, one to send what was cut off, and some over.
 const AGAIN_MAX: u32 = 4;
-
-/// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
-pub(super) struct Windows<'a> {
-    ledger: &'a Ledger,
-    folder: FolderId,
-    validity: UidValidity,
-    from: Option<Uid>,
-}
-
-impl<'a> Windows<'a> {
-    pub(super) fn of(ledger: &'a Ledger, folder: FolderId, validity: UidValidity) -> Self {
-        Self { ledger, folder, validity, from: Some(Uid::FIRST) }
-    }
-
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Record>>, Failure> {
-        let Some(first) = self.from else { return Ok(None) };
-        let records = self.ledger.records(self.folder, self.validity, first, WINDOW).await?;
-        self.from = match records.last() {
-            Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
-            _ => None,
-        };
-        Ok(Some(records))
-    }
-}
 
 /// What a folder came to. Fates add up to the number of source messages.
 #[derive(Debug, Clone, Default)]

@@ -32,6 +32,7 @@ mod stable;
 mod survey;
 mod unchanged;
 mod verify;
+mod windows;
 
 pub use account::{AccountEnd, key};
 pub use check::{AccountCheck, AccountPlan, FolderCheck, FolderForecast, SideCheck, check, plan};

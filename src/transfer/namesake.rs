@@ -6,8 +6,8 @@
 
 use super::account::Account;
 use super::bytes::digests;
-use super::folder::Windows;
 use super::pool::Lease;
+use super::windows::Windows;
 use crate::checkpoint::FolderId;
 use crate::failure::Failure;
 use crate::imap::Source;

@@ -4,9 +4,10 @@
 use super::bytes::digests;
 use super::copy::{self, Task};
 use super::flags::{Shown, is_proven, note_lost};
-use super::folder::{FolderEnd, Windows, list};
+use super::folder::{FolderEnd, list};
 use super::pool::Lease;
 use super::reconcile::NOT_SHOWN;
+use super::windows::Windows;
 use crate::checkpoint::{Ending, LossKind};
 use crate::failure::{Failure, Kind};
 use crate::imap::{ImapError, Target};

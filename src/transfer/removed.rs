@@ -4,8 +4,9 @@
 //! that means. A target that was numbered anew is none of these: what it holds is found by content.
 
 use super::account::Account;
-use super::folder::{Both, Windows};
+use super::folder::Both;
 use super::reconcile::answer;
+use super::windows::Windows;
 use crate::checkpoint::{Ending, FolderId, Settlement};
 use crate::failure::{Failure, Kind};
 use crate::mail::{Evidence, Fate, FolderPath, Listing, Record, Side, Stage, Uid, UidValidity};

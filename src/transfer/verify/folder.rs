@@ -11,10 +11,11 @@ use crate::pace::Backoff;
 use crate::plan::{self, Absence, Flaw, FolderPair, Listed, Matching, Need, Offer, Place};
 use crate::transfer::account::{Account, Survey};
 use crate::transfer::bytes::digests;
-use crate::transfer::folder::{WINDOW, Windows, list};
+use crate::transfer::folder::list;
 use crate::transfer::namesake;
 use crate::transfer::pool::{Lease, Pool, delay};
 use crate::transfer::reconcile::answer;
+use crate::transfer::windows::{WINDOW, Windows};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tokio::time::Instant;
 

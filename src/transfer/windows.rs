@@ -1,0 +1,32 @@
+//! Records of a folder, a few thousand at a time.
+
+use crate::checkpoint::{FolderId, Ledger};
+use crate::failure::Failure;
+use crate::mail::{Record, Uid, UidValidity};
+
+/// Records read from the ledger at once.
+pub(super) const WINDOW: usize = 4096;
+
+/// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
+pub(super) struct Windows<'a> {
+    ledger: &'a Ledger,
+    folder: FolderId,
+    validity: UidValidity,
+    from: Option<Uid>,
+}
+
+impl<'a> Windows<'a> {
+    pub(super) fn of(ledger: &'a Ledger, folder: FolderId, validity: UidValidity) -> Self {
+        Self { ledger, folder, validity, from: Some(Uid::FIRST) }
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Record>>, Failure> {
+        let Some(first) = self.from else { return Ok(None) };
+        let records = self.ledger.records(self.folder, self.validity, first, WINDOW).await?;
+        self.from = match records.last() {
+            Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
+            _ => None,
+        };
+        Ok(Some(records))
+    }
+}
