@@ -162,6 +162,8 @@ pub(super) struct Left {
     pub(super) subscribed: BTreeSet<String>,
     pub(super) fates: BTreeMap<Fate, u64>,
     pub(super) evidence: BTreeMap<Evidence, u64>,
+    /// What stopped the account.
+    pub(super) failure: Option<String>,
 }
 
 /// How a run is stopped.
@@ -400,6 +402,7 @@ impl World {
         }
         let end = &ran.end.accounts[0];
         (left.fates, left.evidence) = (end.fates.clone(), end.evidence.clone());
+        left.failure = end.failure.as_ref().map(ToString::to_string);
         left
     }
 
@@ -476,6 +479,7 @@ impl Left {
         differ("subscribed", format!("{:?}", self.subscribed), format!("{:?}", expected.subscribed));
         differ("fates", format!("{:?}", self.fates), format!("{:?}", expected.fates));
         differ("evidence", format!("{:?}", self.evidence), format!("{:?}", expected.evidence));
+        differ("failure", format!("{:?}", self.failure), format!("{:?}", expected.failure));
         lines
     }
 }
