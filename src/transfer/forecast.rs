@@ -1,6 +1,6 @@
 //! When a job will be done, from what is left of each account and the limits it has.
 
-use crate::checkpoint::{AccountState, AccountSummary, AllowanceOwner, FolderSummary, Ledger};
+use crate::checkpoint::{AccountState, AccountSummary, FolderSummary, Ledger};
 use crate::config::{Account, Job};
 use crate::failure::Failure;
 use crate::mail::{Fate, Side};
