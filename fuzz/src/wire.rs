@@ -6,6 +6,7 @@
 
 use futures_util::future::BoxFuture;
 use mailhaul::auth::{Credential, Keychain, Secret, SecretSource, SignIn};
+use mailhaul::failure::Failure;
 use mailhaul::imap::{
     Body, BodyRoom, Brake, Destination, FlagChange, ImapError, Opening, Outgoing, Session, TOGETHER_MAX, Target,
 };
@@ -125,8 +126,12 @@ impl Dial for Once {
 struct Free;
 
 impl Brake for Free {
-    async fn messages(&self, _: u32) {}
-    async fn bytes(&self, _: u64) {}
+    async fn messages(&self, _: u32) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn bytes(&self, _: u64) -> Result<(), Failure> {
+        Ok(())
+    }
     fn burst(&self) -> (u32, u64) {
         (u32::MAX, u64::MAX)
     }

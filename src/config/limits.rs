@@ -5,7 +5,7 @@ use super::raw;
 use super::reader::Given;
 use super::times::TimeOfDay;
 use crate::mail::Side;
-use crate::pace::{DayAllowance, Days, Limits, Rate, Rates, Window};
+use crate::pace::{DayAllowance, DayBegin, Days, Limits, Rate, Rates, Window};
 use crate::provider;
 
 /// One kind of rate in a table of limits, and in a window of its time table.
@@ -52,25 +52,29 @@ impl<'a> Tables<'a> {
         let of = |job: &'a raw::Job| if side == Side::Source { &job.source_limits } else { &job.target_limits };
         let written = [of(self.written), &self.written.limits];
         let known = provider::day_quota(host);
-        let known_begin = known.map(|known| TimeOfDay { minute: 0, utc_offset: Some(known.utc_offset) });
-        let begins = written.iter().find_map(|table| table.day_begins.value().copied()).or(known_begin);
+        let begins = self.begins(written.iter().find_map(|table| table.day_begins.value().copied()), host);
         let bytes = match written.iter().find_map(|table| table.bytes_per_day.value()) {
             Some(written) => *written,
             None => known.map(|known| if side == Side::Source { known.down } else { known.up }),
         };
-        self.allowance(bytes, begins)
+        Some(DayAllowance { bytes: bytes?, begins: begins? })
     }
 
     /// Gives what all accounts on a host may move in a day.
-    pub(super) fn host_bytes_per_day(&self) -> Option<DayAllowance> {
+    pub(super) fn host_bytes_per_day(&self, host: &str) -> Option<DayAllowance> {
         let table = &self.written.host_limits;
         let begins = table.day_begins.or(&self.written.limits.day_begins);
-        self.allowance(table.bytes_per_day.value().copied().flatten(), begins.value().copied())
+        let begins = self.begins(begins.value().copied(), host);
+        Some(DayAllowance { bytes: table.bytes_per_day.value().copied().flatten()?, begins: begins? })
     }
 
-    fn allowance(&self, bytes: Option<u64>, begins: Option<TimeOfDay>) -> Option<DayAllowance> {
-        let begins = begins.or_else(|| self.defaults.limits.day_begins.value().copied())?;
-        Some(DayAllowance { bytes: bytes?, begins: begins.in_utc(self.utc_offset) })
+    /// Gives when a host's day begins: written, else as is known of its provider.
+    fn begins(&self, written: Option<TimeOfDay>, host: &str) -> Option<DayBegin> {
+        if written.is_none() && provider::day_quota(host).is_some() {
+            return Some(DayBegin::Pacific);
+        }
+        let time = written.or_else(|| self.defaults.limits.day_begins.value().copied())?;
+        Some(DayBegin::Utc(time.in_utc(self.utc_offset)))
     }
 
     fn rates(&self, tables: &[&raw::Limits]) -> Option<Rates> {
@@ -81,15 +85,12 @@ impl<'a> Tables<'a> {
         })
     }
 
-    /// Goes through the tables, the first of which counts: a window replaces what its own table says and all below.
+    /// Goes through the tables, the first of which counts: a window replaces what any table says for no hours, or a rate for
+    /// a side would take the hours of both away.
     fn rate(&self, tables: &[&raw::Limits], key: &Key) -> Option<Rate> {
-        let mut windows = Vec::new();
+        let hours = tables.iter().flat_map(|table| &table.times);
+        let windows = hours.filter_map(|hours| Some((self.window(hours), *(key.hours)(hours).value()?))).collect();
         for table in tables {
-            for hours in &table.times {
-                if let Some(rate) = (key.hours)(hours).value() {
-                    windows.push((self.window(hours), *rate));
-                }
-            }
             match (key.base)(table) {
                 Given::Good(base) => return Some(Rate::new(base.value, windows)),
                 Given::Bad => return None,

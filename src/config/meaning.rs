@@ -36,6 +36,7 @@ pub(super) fn job(
     for account in accounts.iter_mut().flatten() {
         for (side, mailbox) in [(Side::Source, &mut account.source), (Side::Target, &mut account.target)] {
             mailbox.bytes_per_day = limits.bytes_per_day(side, &mailbox.endpoint.host);
+            mailbox.host_bytes_per_day = limits.host_bytes_per_day(&mailbox.endpoint.host);
         }
     }
     let stem = || origin.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -49,7 +50,6 @@ pub(super) fn job(
         source_limits: limits.side(|job| &job.source_limits)?,
         target_limits: limits.side(|job| &job.target_limits)?,
         host_rates: limits.host()?,
-        host_bytes_per_day: limits.host_bytes_per_day(),
         host_connections: host_connections.value()?.map(to_usize),
         options: options?,
         accounts: accounts?,

@@ -195,8 +195,6 @@ pub struct Job {
     pub host_connections: Option<usize>,
     /// What may pass to one host, and from it, for all accounts together.
     pub host_rates: Rates,
-    /// What may be fetched from one host, or sent to it, in a day by all accounts together; None: no limit.
-    pub host_bytes_per_day: Option<DayAllowance>,
     /// How it is carried out.
     pub options: transfer::Options,
     /// At least one; no two with the same source or target mailbox.
@@ -225,4 +223,6 @@ pub struct Mailbox {
     pub sign_in: SignIn,
     /// What may be fetched from it, or sent to it, in a day; None: no limit.
     pub bytes_per_day: Option<DayAllowance>,
+    /// The same from its host, or to it, by all accounts together.
+    pub host_bytes_per_day: Option<DayAllowance>,
 }

@@ -12,7 +12,7 @@ use super::Appended;
 use super::body::Body;
 use super::connection::{Completion, Line, push_quoted, quotable, sort_line};
 use super::error::{ImapError, Refusal};
-use super::fetch::{Brake, Turns, turn};
+use super::fetch::{Brake, Turns, piece_max, turn};
 use super::session::{Session, Target, uid_range};
 use super::token::starts_with;
 use super::wire::{Broken, NoBodies, Progress, Reader, flush, write};
@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Messages without an answer: covers the round trip of a WAN (6,400 messages a second at 40 ms).
@@ -143,7 +144,7 @@ impl Session<Target> {
             tag += 1;
             format!("{prefix}A{tag}")
         };
-        let timeout = connection.wire.timeout;
+        let (timeout, begun) = (connection.wire.timeout, Instant::now());
         let progress = Arc::clone(&connection.wire.reader.progress);
         progress.hold(false);
         let (read, mut wrote) = tokio::io::split(&mut connection.wire.io);
@@ -159,6 +160,7 @@ impl Session<Target> {
             taken: &taken,
             together: &together,
             next: None,
+            unsent: 0,
             flights,
             leave,
             next_tag,
@@ -169,7 +171,7 @@ impl Session<Target> {
         let known = Known { validity, taken: &taken, together: &together };
         let reader = collect(&mut connection.wire.reader, read, landing, go, known, answers, &mut bye);
         let ended = tokio::try_join!(writer.send_all(folder, incoming, brake), reader);
-        drop(writer);
+        brake.unused(writer.unsent(incoming), begun);
         match ended {
             Ok(_) => {
                 self.connection.poisoned = false;
@@ -269,6 +271,8 @@ struct Writer<'a, W, N> {
     together: &'a Together,
     /// Taken and not sent: it did not go with those before it.
     next: Option<Outgoing>,
+    /// Bytes that were taken and will not be sent.
+    unsent: u64,
     flights: mpsc::UnboundedSender<Flight>,
     leave: mpsc::UnboundedReceiver<Go>,
     next_tag: N,
@@ -303,17 +307,30 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                         Ok(Some(outgoing)) => outgoing,
                         Ok(None) => break,
                         Err(_) => {
-                            turn(self.turns).await;
+                            let turns = self.turns;
+                            if self.hold(turn(turns)).await?.is_err() {
+                                break;
+                            }
                             self.keep_alive().await?;
                             continue;
                         }
                     }
                 }
             };
-            self.hold(brake.messages(1)).await?;
+            // Who got no leave is stopping: what was sent is waited for, as at the top.
+            let length = outgoing.body.length();
+            if self.hold(brake.messages(1)).await?.is_err() {
+                self.unsent += length;
+                self.flush().await?;
+                break;
+            }
             let group = self.gather(outgoing, incoming, brake, &commands).await?;
             let turns = self.turns;
-            self.hold(turn(turns)).await?;
+            if self.hold(turn(turns)).await?.is_err() {
+                self.unsent += group.iter().map(|outgoing| outgoing.body.length()).sum::<u64>();
+                self.flush().await?;
+                break;
+            }
             let careful = group[0].careful;
             let size = group.iter().map(|outgoing| outgoing.body.length() / 1024 + 1).sum::<u64>();
             let size = u32::try_from(size).unwrap_or(u32::MAX).min(WINDOW_KIB);
@@ -359,7 +376,8 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 }
             };
             length += next.body.length();
-            if length > room || !self.may_join(&next) || brake.messages(1).now_or_never().is_none() {
+            let may_join = length <= room && self.may_join(&next);
+            if !may_join || brake.messages(1).now_or_never().is_none_or(|leave| leave.is_err()) {
                 self.next = Some(next);
                 break;
             }
@@ -393,6 +411,13 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             && !self.taken.is_untried(&outgoing.flags)
             && outgoing.date.is_none_or(is_usual)
             && !outgoing.body.traits().is_risky()
+    }
+
+    /// Gives the bytes of what was taken or waits to be, and will not be sent.
+    fn unsent(self, incoming: &mut mpsc::Receiver<Outgoing>) -> u64 {
+        incoming.close();
+        let waiting = std::iter::from_fn(|| incoming.try_recv().ok());
+        self.unsent + self.next.into_iter().chain(waiting).map(|outgoing| outgoing.body.length()).sum::<u64>()
     }
 
     /// Waits for room in the window; what is written must be on its way before one waits for answers.
@@ -433,6 +458,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             if synchronising {
                 self.flush().await?;
                 if self.leave.recv().await.ok_or(Broken::Eof)? == Go::Refused {
+                    self.unsent += outgoing.body.length();
                     return Ok(());
                 }
             }
@@ -459,11 +485,11 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let length = outgoing.body.length();
         let (mut sent, mut piece) = (0, Vec::new());
         while sent < length {
-            outgoing.body.read(sent, &mut piece).await.map_err(Broken::Io)?;
+            outgoing.body.read_up_to(piece_max(brake.burst().1), sent, &mut piece).await.map_err(Broken::Io)?;
             if piece.is_empty() {
                 return Err(Broken::Io(std::io::Error::other("the spool file is shorter than the message")));
             }
-            self.hold(brake.bytes(piece.len() as u64)).await?;
+            self.hold(brake.bytes(piece.len() as u64)).await?.map_err(Broken::held)?;
             self.buffer.extend_from_slice(&piece);
             sent += piece.len() as u64;
             self.write_if_large().await?;
@@ -487,17 +513,22 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         self.flush().await
     }
 
-    /// Waits for leave to go on. What has leave already goes out before: kept back, it would come in one burst with the rest.
-    async fn hold(&mut self, leave: impl Future<Output = ()>) -> Result<(), Broken> {
+    /// Waits for leave to go on. What has leave already goes out meanwhile: kept back, it would come in one burst with the
+    /// rest. Who waits for leave may be the one whose turn it is: however slowly the other end takes bytes, it is looked at.
+    async fn hold<L>(&mut self, leave: impl Future<Output = L>) -> Result<L, Broken> {
         let mut leave = std::pin::pin!(leave);
-        if leave.as_mut().now_or_never().is_some() {
-            return Ok(());
+        if let Some(leave) = leave.as_mut().now_or_never() {
+            return Ok(leave);
         }
-        self.flush().await?;
-        self.progress.hold(true);
-        leave.await;
-        self.progress.hold(false);
-        Ok(())
+        let progress = Arc::clone(&self.progress);
+        let flush = async {
+            self.flush().await?;
+            progress.hold(true);
+            Ok(())
+        };
+        let held = tokio::try_join!(async { Ok(leave.await) }, flush);
+        progress.hold(false);
+        Ok(held?.0)
     }
 
     async fn write_if_large(&mut self) -> Result<(), Broken> {
@@ -630,6 +661,41 @@ fn read_append_uids(words: &[u8], expected: Option<UidValidity>, count: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pace::{Pacer, Rates, WallClock};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_takes_nothing_keeps_no_other_from_a_shared_limit() {
+        let rates = Rates { messages_per_second: Some(1.0).into(), ..Rates::default() };
+        let pacer = Pacer::new(&rates, WallClock::default());
+        let (mut io, _full) = tokio::io::duplex(16);
+        let (flights, _landing) = mpsc::unbounded_channel();
+        let (_go, leave) = mpsc::unbounded_channel();
+        let mut writer = Writer {
+            io: &mut io,
+            timeout: Duration::from_secs(60),
+            progress: Arc::default(),
+            buffer: vec![b'x'; 1000],
+            style: Style { plus: true, minus: false, window: 1 },
+            taken: &Taken::default(),
+            together: &Together::new(1),
+            next: None,
+            unsent: 0,
+            flights,
+            leave,
+            next_tag: String::new,
+            turns: &None,
+            stop: &CancellationToken::new(),
+        };
+        let begin = Instant::now();
+        let other = async {
+            tokio::task::yield_now().await;
+            pacer.messages(1).await;
+            begin.elapsed()
+        };
+        let (held, waited) = tokio::join!(writer.hold(pacer.messages(1)), other);
+        assert!(held.is_err(), "nothing is taken");
+        assert!(waited < Duration::from_secs(3), "{waited:?}");
+    }
 
     #[test]
     fn an_append_uid_that_does_not_fit_is_ignored() {

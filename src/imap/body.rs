@@ -391,22 +391,27 @@ impl Body {
         Ok(likeness.finish())
     }
 
-    /// Gives the bytes piece by piece: all at once from memory, in `CHUNK` pieces from a file.
-    pub(super) async fn read(&mut self, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    /// Gives the bytes piece by piece.
+    async fn read(&mut self, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
         /// One read of the spool file.
-        const CHUNK: u64 = 64 * 1024;
+        const CHUNK: usize = 64 * 1024;
+        self.read_up_to(CHUNK, at, buffer).await
+    }
+
+    /// As `read`, in pieces of at most so many bytes.
+    pub(super) async fn read_up_to(&mut self, most: usize, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
         buffer.clear();
         match &mut self.store {
             Store::Memory(bytes, _) => {
                 let from = (at as usize).min(bytes.len());
-                let to = (from + CHUNK as usize).min(bytes.len());
+                let to = (from + most).min(bytes.len());
                 buffer.extend_from_slice(&bytes[from..to]);
             }
             Store::Spool(file) => {
                 if at == 0 {
                     file.seek(SeekFrom::Start(0)).await?;
                 }
-                (&mut *file).take(CHUNK.min(self.length - at)).read_to_end(buffer).await?;
+                (&mut *file).take((most as u64).min(self.length - at)).read_to_end(buffer).await?;
             }
         }
         Ok(())

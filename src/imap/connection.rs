@@ -182,7 +182,11 @@ impl Connection {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(ImapError::Poisoned);
         }
-        turn(&self.turns).await;
+        if let Err(broken) = turn(&self.turns).await {
+            // Nothing was sent.
+            self.poisoned = false;
+            return Err(broken.during(what));
+        }
         let tag = self.next_tag();
         match self.exchange(&tag, parts, &mut take).await {
             Ok(completion) => {
@@ -316,8 +320,10 @@ async fn bridge(
                 Err(_) => return Broken::Silent(wire.timeout),
             }
         }
-        if tag.is_none() {
-            turn(turns).await;
+        if tag.is_none()
+            && let Err(broken) = turn(turns).await
+        {
+            return broken;
         }
         let asked = tag.get_or_insert_with(|| command.split(|byte| *byte == b' ').next().unwrap_or_default().to_vec());
         if let Err(broken) = wire.write(&command).await {

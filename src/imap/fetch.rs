@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Messages in one command: few enough that a refusal costs little.
 const MESSAGES_PER_COMMAND: usize = 500;
@@ -31,9 +32,15 @@ const COMMANDS_MAX: usize = 8;
 /// Holds a transfer back to its limits. The wire asks before it moves anything.
 pub trait Brake: Send + Sync {
     /// Waits until `count` messages may move.
-    fn messages(&self, count: u32) -> impl Future<Output = ()> + Send;
+    ///
+    /// # Errors
+    /// Somebody asked to stop: they may not.
+    fn messages(&self, count: u32) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Waits until `count` bytes of bodies may move.
-    fn bytes(&self, count: u64) -> impl Future<Output = ()> + Send;
+    ///
+    /// # Errors
+    /// Somebody asked to stop, long enough ago that what is under way is given up.
+    fn bytes(&self, count: u64) -> impl Future<Output = Result<(), Failure>> + Send;
     /// At most this many messages and bytes are to be asked for at once, now.
     fn burst(&self) -> (u32, u64);
     /// Takes `bytes` of bodies out of what may be fetched at all for the time being, before they are asked for.
@@ -44,6 +51,10 @@ pub trait Brake: Send + Sync {
         let _ = bytes;
         std::future::ready(Ok(()))
     }
+    /// Takes back bytes that were paid for, since then, and have not moved.
+    fn unused(&self, bytes: u64, since: Instant) {
+        let _ = (bytes, since);
+    }
     /// No message of more bytes can ever be afforded. None: any can.
     fn message_max(&self) -> Option<u64> {
         None
@@ -53,16 +64,28 @@ pub trait Brake: Send + Sync {
 /// Holds commands back to their limits, whatever they are. One for all connections of a side.
 pub trait CommandBrake: Send + Sync {
     /// Waits until one command may be sent.
-    fn command(&self) -> BoxFuture<'_, ()>;
+    ///
+    /// # Errors
+    /// Somebody asked to stop: it may not.
+    fn command(&self) -> BoxFuture<'_, Result<(), Failure>>;
+}
+
+/// So much of a body goes over the wire at once where so many bytes pass in a burst: a part of it, or the buckets count what
+/// has long been moved.
+pub(super) fn piece_max(burst: u64) -> usize {
+    const PARTS: u64 = 4;
+    const PIECE: (u64, u64) = (1024, 64 * 1024);
+    (burst / PARTS).clamp(PIECE.0, PIECE.1) as usize
 }
 
 /// What holds a connection's commands back; None: nothing does.
 pub(super) type Turns = Option<Arc<dyn CommandBrake>>;
 
 /// Waits until one command may be sent.
-pub(super) async fn turn(turns: &Turns) {
-    if let Some(brake) = turns {
-        brake.command().await;
+pub(super) async fn turn(turns: &Turns) -> Result<(), Broken> {
+    match turns {
+        Some(brake) => brake.command().await.map_err(Broken::held),
+        None => Ok(()),
     }
 }
 
@@ -78,7 +101,7 @@ pub struct Fetched {
 /// over them.
 pub type RefusedFetch = (Vec<Uid>, Option<Refusal>);
 
-struct Sink<'a, B> {
+struct Sink<'a, B: Brake> {
     room: &'a BodyRoom,
     brake: &'a B,
     writer: Option<BodyWriter>,
@@ -86,21 +109,57 @@ struct Sink<'a, B> {
     paid: u64,
     /// Bytes that were taken out of what can be afforded, and have not come.
     afforded: u64,
+    /// Nothing was paid for before.
+    since: Instant,
     /// Bodies may wait for memory: nothing that came before its turn has some.
     may_wait: bool,
 }
 
 impl<B: Brake> Sink<'_, B> {
     /// Waits until a command for so many bytes may be sent, as far as they may all come at once: what is beyond is paid for
-    /// while it comes.
+    /// while it comes. Where there is no limit nothing is paid: there may be one before they come.
     async fn pay(&mut self, bytes: u64) -> Result<(), Broken> {
         let lack = bytes.saturating_sub(self.afforded);
         self.brake.afford(lack).await.map_err(Broken::held)?;
         self.afforded += lack;
-        let lack = bytes.min(self.brake.burst().1).saturating_sub(self.paid);
-        self.brake.bytes(lack).await;
+        let burst = self.brake.burst().1;
+        let lack = if burst == u64::MAX { 0 } else { bytes.min(burst).saturating_sub(self.paid) };
+        self.brake.bytes(lack).await.map_err(Broken::held)?;
         self.paid += lack;
         Ok(())
+    }
+
+    /// Takes a body of this size out of what can be afforded. The size that was told before may be less, or none was.
+    async fn afford(&mut self, size: u64) -> Result<(), Broken> {
+        self.brake.afford(size.saturating_sub(self.afforded)).await.map_err(Broken::held)?;
+        self.afforded = self.afforded.saturating_sub(size);
+        Ok(())
+    }
+
+    /// Waits until what has been read may have moved.
+    async fn pass(&mut self, count: u64) -> Result<(), Broken> {
+        // What was paid for in a faster hour would be too much at once in this one.
+        self.paid = self.paid.min(self.brake.burst().1);
+        let lack = count.saturating_sub(self.paid);
+        if lack > 0 {
+            // What is not read, the server cannot send for long.
+            self.brake.bytes(lack).await.map_err(Broken::held)?;
+        }
+        self.paid = self.paid.saturating_sub(count);
+        Ok(())
+    }
+
+    /// Counts a body that came in one piece, as a quoted string.
+    async fn took(&mut self, size: u64) -> Result<(), Broken> {
+        self.afford(size).await?;
+        self.pass(size).await
+    }
+}
+
+/// What has not come may be fetched again, and is paid for then.
+impl<B: Brake> Drop for Sink<'_, B> {
+    fn drop(&mut self) {
+        self.brake.unused(self.afforded, self.since);
     }
 }
 
@@ -108,9 +167,7 @@ impl<B: Brake> BodySink for Sink<'_, B> {
     async fn begin(&mut self, text: &[u8], size: u64) -> Result<bool, Broken> {
         let body = text.len() >= 7 && starts_with(&text[text.len() - 7..], b"BODY[] ");
         if body && self.writer.is_none() {
-            // The size that was told before may be less than what comes, or none was.
-            self.brake.afford(size.saturating_sub(self.afforded)).await.map_err(Broken::held)?;
-            self.afforded = self.afforded.saturating_sub(size);
+            self.afford(size).await?;
             self.writer = Some(match self.may_wait {
                 true => self.room.writer(size).await?,
                 false => self.room.writer_at_once(size).await?,
@@ -120,16 +177,19 @@ impl<B: Brake> BodySink for Sink<'_, B> {
         Ok(false)
     }
 
+    fn piece(&self) -> usize {
+        piece_max(self.brake.burst().1)
+    }
+
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        let count = bytes.len() as u64;
-        let lack = count.saturating_sub(self.paid);
-        if lack > 0 {
-            // What is not read, the server cannot send for long.
-            self.brake.bytes(lack).await;
+        if self.writer.is_none() {
+            return Ok(());
         }
-        self.paid = self.paid.saturating_sub(count);
-        writer.chunk(bytes).await
+        self.pass(bytes.len() as u64).await?;
+        match &mut self.writer {
+            Some(writer) => writer.chunk(bytes).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -171,13 +231,15 @@ impl<E: End> Session<E> {
         fetch: &mut Fetching,
     ) -> Result<bool, Broken> {
         let mut wanted = fetch.affordable(wanted, brake.message_max());
-        let mut sink = Sink { room, brake, writer: None, paid: 0, afforded: 0, may_wait: true };
+        let mut sink = Sink { room, brake, writer: None, paid: 0, afforded: 0, since: Instant::now(), may_wait: true };
         loop {
             while fetch.may_ask(brake.burst(), &self.connection.wire.reader.heed)
                 && let Some((uids, bytes)) = take_group(&mut wanted, brake.burst())
             {
-                brake.messages(uids.len() as u32).await;
+                // The longest wait first, and nothing between the last and the command: what gathers in a bucket
+                // while another is waited for goes out in one burst.
                 sink.pay(bytes).await?;
+                brake.messages(uids.len() as u32).await.map_err(Broken::held)?;
                 self.ask(uids, bytes, fetch).await?;
             }
             if fetch.under_way.is_empty() {
@@ -195,7 +257,10 @@ impl<E: End> Session<E> {
                     let Some(seen) = parse_fetch(&response) else { continue };
                     let body = match (seen.body, writer) {
                         (BodySeen::Streamed, Some(writer)) => Some(writer.finish().await?),
-                        (BodySeen::Inline(bytes), _) => Some(whole(room, &bytes).await?),
+                        (BodySeen::Inline(bytes), _) => {
+                            sink.took(bytes.len() as u64).await?;
+                            Some(whole(room, &bytes).await?)
+                        }
                         (BodySeen::Nil, _) => None,
                         _ => continue,
                     };
@@ -214,7 +279,7 @@ impl<E: End> Session<E> {
 
     async fn ask(&mut self, mut uids: Vec<Uid>, bytes: u64, fetch: &mut Fetching) -> Result<(), Broken> {
         uids.sort_unstable();
-        turn(&self.connection.turns).await;
+        turn(&self.connection.turns).await?;
         let tag = self.connection.next_tag();
         let set = uid_sets(&uids).join(",");
         self.connection.wire.write(format!("{tag} UID FETCH {set} (UID BODY.PEEK[])\r\n").as_bytes()).await?;

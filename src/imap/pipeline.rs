@@ -40,17 +40,27 @@ pub(super) async fn run<C: AsRef<[u8]>>(
     let mut waiting = commands.iter().enumerate();
     let mut under_way = BTreeMap::new();
     loop {
-        let mut text = Vec::new();
+        let (mut text, mut size) = (Vec::new(), 0);
         let refill = under_way.len() <= window.refill;
         while refill
             && under_way.len() < window.most
-            && text.len() < BYTES_MAX
+            && size < BYTES_MAX
             && let Some((at, command)) = waiting.next()
         {
-            turn(&connection.turns).await;
+            if let Err(broken) = turn(&connection.turns).await {
+                return Err(connection.broken(what, phase, broken));
+            }
             let tag = connection.next_tag().into_bytes();
-            text.extend_from_slice(&[&tag, &b" "[..], command.as_ref(), b"\r\n"].concat());
+            let line = [&tag, &b" "[..], command.as_ref(), b"\r\n"].concat();
+            size += line.len();
+            text.extend_from_slice(&line);
             under_way.insert(tag, at);
+            // Kept back, those whose turn it was would go out in one burst.
+            if connection.turns.is_some()
+                && let Err(broken) = connection.wire.write(&std::mem::take(&mut text)).await
+            {
+                return Err(connection.broken(what, phase, broken));
+            }
         }
         if under_way.is_empty() {
             break;
@@ -91,5 +101,50 @@ async fn step(
                 return take(Event::Ended(at, completion));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+    use crate::imap::CommandBrake;
+    use futures_util::future::BoxFuture;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::time::Instant;
+
+    struct EachSecond;
+
+    impl CommandBrake for EachSecond {
+        fn command(&self) -> BoxFuture<'_, Result<(), Failure>> {
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(())
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_goes_out_when_its_turn_comes() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (mut connection, _bridge) = Connection::new(Box::new(near), Duration::from_secs(60));
+        connection.turns = Some(Arc::new(EachSecond));
+        let begin = Instant::now();
+        let server = tokio::spawn(async move {
+            let (mut far, mut came) = (BufReader::new(far), Vec::new());
+            let mut line = String::new();
+            while came.len() < 6 && far.read_line(&mut line).await.unwrap() > 0 {
+                came.push(begin.elapsed().as_secs());
+                let tag = line.split(' ').next().unwrap();
+                far.write_all(format!("{tag} OK done\r\n").as_bytes()).await.unwrap();
+                line.clear();
+            }
+            came
+        });
+        let window = Window { most: 6, refill: 5 };
+        run(&mut connection, ("ask", Phase::Other), vec!["NOOP"; 6], window, |_| Ok(())).await.unwrap();
+        assert_eq!(server.await.unwrap(), [1, 2, 3, 4, 5, 6]);
     }
 }

@@ -116,7 +116,7 @@ async fn start_tls(
         return Err(ImapError::NoStartTls { host: format!("{}:{}", endpoint.host, endpoint.port) });
     }
     let broken = |broken: Broken| broken.during(what);
-    turn(turns).await;
+    turn(turns).await.map_err(broken)?;
     wire.write(b"S1 STARTTLS\r\n").await.map_err(broken)?;
     loop {
         let response = wire.response().await.map_err(broken)?;

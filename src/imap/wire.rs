@@ -112,6 +112,10 @@ impl Progress {
 pub(super) trait BodySink {
     /// Says whether the literal at the end of `text` is to be streamed; its length is `size`.
     async fn begin(&mut self, text: &[u8], size: u64) -> Result<bool, Broken>;
+    /// So many bytes are read at once at the most.
+    fn piece(&self) -> usize {
+        BUFFER
+    }
     /// Takes the next bytes of it.
     async fn chunk(&mut self, bytes: &[u8]) -> Result<(), Broken>;
 }
@@ -156,16 +160,18 @@ impl Reader {
         self.heard = Instant::now();
     }
 
-    async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin)) -> Result<(), Broken> {
+    /// Reads what is there, `most` bytes of it at the most.
+    async fn fill(&mut self, io: &mut (impl AsyncRead + Unpin), most: usize) -> Result<(), Broken> {
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
+        let room = self.end.saturating_add(most).min(self.buffer.len());
         loop {
             if self.heard.elapsed() > ANSWER_MAX {
                 return Err(Broken::Silent(ANSWER_MAX));
             }
             let (before, begun) = (self.progress.wrote.load(Ordering::Relaxed), Instant::now());
-            match tokio::time::timeout(self.timeout, io.read(&mut self.buffer[self.end..])).await {
+            match tokio::time::timeout(self.timeout, io.read(&mut self.buffer[self.end..room])).await {
                 Ok(read) => {
                     let count = read.map_err(Broken::Io)?;
                     self.end += count;
@@ -208,11 +214,11 @@ impl Reader {
         let mut response = Response::default();
         if self.is_empty() {
             // However long a server thinks before it says something: `timeout` is for that.
-            self.fill(io).await?;
+            self.fill(io, bodies.piece()).await?;
         }
         self.stretch = Stretch::default();
         loop {
-            self.line(io, &mut response.text).await?;
+            self.line(io, &mut response.text, bodies.piece()).await?;
             let literal = if is_prose(&response.text) { None } else { literal_at_end(&response.text) };
             let Some((at, size)) = literal else {
                 self.heed.hear(&response.text);
@@ -239,7 +245,7 @@ impl Reader {
     }
 
     /// Adds a line to `out`, without its end.
-    async fn line(&mut self, io: &mut (impl AsyncRead + Unpin), out: &mut Vec<u8>) -> Result<(), Broken> {
+    async fn line(&mut self, io: &mut (impl AsyncRead + Unpin), out: &mut Vec<u8>, most: usize) -> Result<(), Broken> {
         loop {
             let ready = &self.buffer[self.start..self.end];
             let found = memchr::memchr(b'\n', ready);
@@ -255,7 +261,7 @@ impl Reader {
                 }
                 return Ok(());
             }
-            self.fill(io).await?;
+            self.fill(io, most).await?;
         }
     }
 
@@ -267,10 +273,11 @@ impl Reader {
     ) -> Result<(), Broken> {
         let mut left = size;
         while left > 0 {
+            let piece = bodies.piece();
             if self.is_empty() {
-                self.fill(io).await?;
+                self.fill(io, piece).await?;
             }
-            let take = left.min((self.end - self.start) as u64) as usize;
+            let take = left.min((self.end - self.start).min(piece) as u64) as usize;
             bodies.chunk(&self.buffer[self.start..self.start + take]).await?;
             // Whoever takes the bytes may keep us waiting, and a large message takes its time.
             self.heard();

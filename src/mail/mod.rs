@@ -11,6 +11,7 @@ mod listing;
 mod record;
 
 pub use date::InternalDate;
+pub(crate) use date::{civil, days};
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
 pub use key::{KEY_FIELDS, Likeness, digest, header_digest};

@@ -34,20 +34,11 @@ pub struct Pacer {
 }
 
 impl Pacer {
-    /// Makes a pacer whose buckets are full: one second's worth passes at once.
+    /// Makes a pacer whose buckets are empty: what passed before it, in another job or life of the process, is not known.
     #[must_use]
     pub fn new(rates: &Rates, clock: WallClock) -> Self {
-        Self::with(rates, clock, Fill::Full)
-    }
-
-    /// Makes a pacer whose buckets are empty, in place of others that may have been full.
-    pub(super) fn following(rates: &Rates, clock: WallClock) -> Self {
-        Self::with(rates, clock, Fill::Empty)
-    }
-
-    fn with(rates: &Rates, clock: WallClock, fill: Fill) -> Self {
         let bucket =
-            |rate: &Rate, unit| (!rate.is_unlimited()).then(|| Arc::new(Bucket::new(rate.clone(), unit, clock, fill)));
+            |rate: &Rate, unit| (!rate.is_unlimited()).then(|| Arc::new(Bucket::new(rate.clone(), unit, clock)));
         Self {
             messages: bucket(&rates.messages_per_second, 1),
             bytes: bucket(&rates.bytes_per_second, CELL_BYTES),
@@ -92,13 +83,6 @@ impl Pacer {
     }
 }
 
-/// What a bucket holds when it is made.
-#[derive(Debug, Clone, Copy)]
-enum Fill {
-    Full,
-    Empty,
-}
-
 #[derive(Debug)]
 struct Bucket {
     rate: Rate,
@@ -120,9 +104,9 @@ struct Turn {
 }
 
 impl Bucket {
-    fn new(rate: Rate, unit: u64, clock: WallClock, fill: Fill) -> Self {
+    fn new(rate: Rate, unit: u64, clock: WallClock) -> Self {
         let mut turn = Turn { spare: 0, flow: None, until: Some(Instant::now()) };
-        turn.look(&rate, unit, clock, fill);
+        turn.look(&rate, unit, clock);
         Self { rate, unit, clock, turn: tokio::sync::Mutex::new(turn) }
     }
 
@@ -133,7 +117,7 @@ impl Bucket {
         let cells = missing.div_ceil(self.unit);
         let mut left = cells;
         while left > 0 {
-            turn.look(&self.rate, self.unit, self.clock, Fill::Empty);
+            turn.look(&self.rate, self.unit, self.clock);
             let Some(flow) = &turn.flow else { break };
             let piece = u32::try_from(left).map_or(flow.piece, |left| NonZeroU32::new(left).unwrap_or(flow.piece));
             let piece = piece.min(flow.piece);
@@ -152,16 +136,16 @@ impl Bucket {
 }
 
 impl Turn {
-    /// Goes over to another rate where its time has come. Its bucket is empty, since that of the last one may have been
-    /// full: else two bursts would follow each other.
-    fn look(&mut self, rate: &Rate, unit: u64, clock: WallClock, fill: Fill) {
+    /// Goes over to another rate where its time has come. A bucket begins empty, since the last one may have been full: else
+    /// two bursts would follow each other.
+    fn look(&mut self, rate: &Rate, unit: u64, clock: WallClock) {
         if self.until.is_none_or(|until| Instant::now() < until) {
             return;
         }
         let now = clock.now();
         let cells_per_second = rate.at(now).map(|rate| rate / unit as f64);
         if self.flow.as_ref().map(|flow| flow.cells_per_second) != cells_per_second {
-            self.flow = cells_per_second.map(|rate| Flow::new(rate, fill));
+            self.flow = cells_per_second.map(Flow::new);
         }
         self.until = rate.change_after(now).map(|change| Instant::now() + change.min(LOOK_AGAIN));
     }
@@ -176,7 +160,7 @@ struct Flow {
 }
 
 impl Flow {
-    fn new(cells_per_second: f64, fill: Fill) -> Self {
+    fn new(cells_per_second: f64) -> Self {
         let (least, most) = CELLS_PER_SECOND;
         let rate = if cells_per_second > least { cells_per_second.min(most) } else { least };
         // Rounded up, so that the limit is kept.
@@ -185,9 +169,7 @@ impl Flow {
         let quota =
             Quota::with_period(period).map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
         let limiter = RateLimiter::direct_with_clock(quota, Ticks);
-        if matches!(fill, Fill::Empty) {
-            drop(limiter.check_n(burst));
-        }
+        drop(limiter.check_n(burst));
         let piece = NonZeroU32::new(burst.get() / PIECES).unwrap_or(NonZeroU32::MIN);
         Self { cells_per_second, limiter, piece }
     }
@@ -258,6 +240,10 @@ mod tests {
         for (rate, burst) in [(10.0, 10), (2.5, 2), (1.0, 1), (0.33, 1), (1000.0, 1000)] {
             let pacer = pacer(Some(rate), None);
             let begin = Instant::now();
+            pacer.messages(1).await;
+            assert!(begin.elapsed() > Duration::ZERO, "it begins empty: {rate}");
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let begin = Instant::now();
             for _ in 0..burst {
                 pacer.messages(1).await;
             }
@@ -299,7 +285,7 @@ mod tests {
         let begin = Instant::now();
         pacer.bytes(100 << 20).await;
         let seconds = begin.elapsed().as_secs_f64();
-        assert!((98.9..100.0).contains(&seconds), "{seconds}");
+        assert!((99.9..100.1).contains(&seconds), "{seconds}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -394,7 +380,6 @@ mod tests {
     async fn who_waits_when_the_hour_comes_wakes_up() {
         for (always, office) in [(None, Some(0.001)), (Some(100.0), Some(0.001))] {
             let pacer = by_the_hour(always, office, clock("17:59:00"));
-            pacer.messages(1).await;
             let begin = Instant::now();
             // At the rate of the day it would take half an hour.
             pacer.messages(2).await;
@@ -436,6 +421,6 @@ mod tests {
         let begin = Instant::now();
         pacer.messages(500).await;
         let waited = begin.elapsed().as_secs_f64();
-        assert!((8.9..9.2).contains(&waited), "{waited}");
+        assert!((9.9..10.1).contains(&waited), "{waited}");
     }
 }

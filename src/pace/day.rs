@@ -10,10 +10,13 @@
 
 use super::clock::{WallClock, unix};
 use crate::failure::Failure;
+use crate::mail::{civil, days};
 use futures_util::future::BoxFuture;
 use std::fmt;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 const DAY_SECONDS: i64 = 24 * 3600;
 /// A slice is this part of a day's allowance: a kill loses no more than that of the day.
@@ -26,22 +29,58 @@ const SLICE_MAX: u64 = 4 << 20;
 pub struct DayAllowance {
     /// So many.
     pub bytes: u64,
-    /// Minutes after midnight UTC at which the day begins, below 1440.
-    pub begins: u16,
+    /// When the day begins.
+    pub begins: DayBegin,
+}
+
+/// When a provider's day begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DayBegin {
+    /// So many minutes after midnight UTC, below 1440.
+    Utc(u16),
+    /// At midnight on the Pacific coast of the United States: 07:00 UTC in summer and 08:00 in winter.
+    Pacific,
+}
+
+impl DayBegin {
+    /// Gives when the day with this number since 1970 begins, in seconds.
+    fn of(self, day: i64) -> i64 {
+        const HOUR: i64 = 3600;
+        let after = match self {
+            Self::Utc(minutes) => i64::from(minutes) * 60,
+            Self::Pacific if is_summer(day) => 7 * HOUR,
+            Self::Pacific => 8 * HOUR,
+        };
+        day * DAY_SECONDS + after
+    }
+}
+
+/// Says whether summer time holds at the midnight a day begins with: it begins at two o'clock on the second Sunday of March and
+/// ends at two on the first of November (15 U.S.C. 260a).
+fn is_summer(day: i64) -> bool {
+    let (year, ..) = civil(day);
+    // The first day of 1970 was a Thursday.
+    let sunday = |day: i64| day + (3 - day).rem_euclid(7);
+    sunday(days(year, 3, 1)) + 7 < day && day <= sunday(days(year, 11, 1))
 }
 
 impl DayAllowance {
     /// Gives when the day of a time began, in seconds since 1970: the day's name.
     #[must_use]
     pub fn day(&self, time: SystemTime) -> i64 {
-        let begins = i64::from(self.begins) * 60;
-        (unix(time) - begins).div_euclid(DAY_SECONDS) * DAY_SECONDS + begins
+        self.begins.of(self.number(time))
+    }
+
+    fn number(&self, time: SystemTime) -> i64 {
+        let time = unix(time);
+        let today = time.div_euclid(DAY_SECONDS);
+        if self.begins.of(today) <= time { today } else { today - 1 }
     }
 
     /// Gives when the day of a time ends.
     #[must_use]
     pub fn end(&self, time: SystemTime) -> SystemTime {
-        let end = self.day(time) + DAY_SECONDS;
+        let end = self.begins.of(self.number(time) + 1);
         SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(end).unwrap_or_default())
     }
 
@@ -91,6 +130,8 @@ pub struct Purse {
     clock: WallClock,
     book: Box<dyn Book>,
     held: Mutex<Held>,
+    /// Put back by who could not wait.
+    returned: std::sync::Mutex<Held>,
 }
 
 #[derive(Default)]
@@ -109,7 +150,7 @@ impl Purse {
     /// Makes an empty purse: nothing is let go before it is needed.
     #[must_use]
     pub fn new(allowance: DayAllowance, clock: WallClock, book: Box<dyn Book>) -> Self {
-        Self { allowance, clock, book, held: Mutex::default() }
+        Self { allowance, clock, book, held: Mutex::default(), returned: std::sync::Mutex::default() }
     }
 
     /// Gives what it is filled from.
@@ -132,6 +173,7 @@ impl Purse {
         if held.day != day {
             *held = Held { day, bytes: 0 };
         }
+        held.bytes += self.returned(day);
         let least = bytes.saturating_sub(held.bytes);
         if least > 0 {
             let wanted = least.max(self.allowance.slice());
@@ -156,13 +198,32 @@ impl Purse {
         }
     }
 
+    /// Puts back what was taken out after `since` and not used, if that was on this day.
+    pub fn put_back(&self, bytes: u64, since: Instant) {
+        let now = self.clock.now();
+        let day = self.allowance.day(now);
+        if bytes == 0 || now.checked_sub(since.elapsed()).is_none_or(|since| self.allowance.day(since) != day) {
+            return;
+        }
+        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        if returned.day != day {
+            *returned = Held { day, bytes: 0 };
+        }
+        returned.bytes += bytes;
+    }
+
+    fn returned(&self, day: i64) -> u64 {
+        let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        if returned.day == day { std::mem::take(&mut returned.bytes) } else { 0 }
+    }
+
     /// Empties it: what is left of the slice is there for others again.
     ///
     /// # Errors
     /// The book cannot be written.
     pub async fn give_back(&self) -> Result<(), Failure> {
         let mut held = self.held.lock().await;
-        let left = std::mem::take(&mut held.bytes);
+        let left = std::mem::take(&mut held.bytes) + self.returned(held.day);
         if left > 0 { self.book.give_back(held.day, left).await } else { Ok(()) }
     }
 }
@@ -200,7 +261,45 @@ mod tests {
     }
 
     fn purse(bytes: u64, clock: WallClock, paper: &Paper) -> Purse {
-        Purse::new(DayAllowance { bytes, begins: 0 }, clock, Box::new(paper.clone()))
+        Purse::new(DayAllowance { bytes, begins: DayBegin::Utc(0) }, clock, Box::new(paper.clone()))
+    }
+
+    #[test]
+    fn a_day_in_california_begins_an_hour_earlier_in_summer() {
+        let allowance = DayAllowance { bytes: 1, begins: DayBegin::Pacific };
+        for (at, day, end) in [
+            ("2026-01-15T07:59:59Z", "2026-01-14T08:00:00Z", "2026-01-15T08:00:00Z"),
+            ("2026-07-15T07:00:00Z", "2026-07-15T07:00:00Z", "2026-07-16T07:00:00Z"),
+            ("2026-07-15T06:59:59Z", "2026-07-14T07:00:00Z", "2026-07-15T07:00:00Z"),
+            // On the 8th of March 2026 the clocks go forward, on the 1st of November back.
+            ("2026-03-08T12:00:00Z", "2026-03-08T08:00:00Z", "2026-03-09T07:00:00Z"),
+            ("2026-03-09T07:00:00Z", "2026-03-09T07:00:00Z", "2026-03-10T07:00:00Z"),
+            ("2026-11-01T12:00:00Z", "2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
+            ("2026-11-02T07:30:00Z", "2026-11-01T07:00:00Z", "2026-11-02T08:00:00Z"),
+            ("2027-03-14T12:00:00Z", "2027-03-14T08:00:00Z", "2027-03-15T07:00:00Z"),
+        ] {
+            assert_eq!(allowance.day(time(at)), unix(time(day)), "{at}");
+            assert_eq!(allowance.end(time(at)), time(end), "{at}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_put_back_counts_for_the_day_on_which_it_was_paid() {
+        let paper = Paper::default();
+        let clock = WallClock::starting_at(time("2026-11-02T22:00:00Z"));
+        let purse = purse(100, clock, &paper);
+        let begun = Instant::now();
+        purse.spend(100).await.unwrap();
+        assert!(purse.spend(40).await.is_err());
+        purse.put_back(40, begun);
+        purse.spend(40).await.unwrap();
+        purse.put_back(10, begun);
+        purse.give_back().await.unwrap();
+        assert_eq!(paper.0.lock().unwrap().values().sum::<u64>(), 90);
+        tokio::time::advance(3 * HOUR).await;
+        purse.spend(100).await.unwrap();
+        purse.put_back(50, begun);
+        assert!(purse.spend(1).await.is_err(), "of yesterday");
     }
 
     #[test]
@@ -211,7 +310,7 @@ mod tests {
             (480, "2026-11-02T07:59:59Z", "2026-11-01T08:00:00Z", "2026-11-02T08:00:00Z"),
             (480, "2026-11-02T08:00:00Z", "2026-11-02T08:00:00Z", "2026-11-03T08:00:00Z"),
         ] {
-            let allowance = DayAllowance { bytes: 1, begins };
+            let allowance = DayAllowance { bytes: 1, begins: DayBegin::Utc(begins) };
             assert_eq!(allowance.day(time(at)), unix(time(day)), "{begins} {at}");
             assert_eq!(allowance.end(time(at)), time(end), "{begins} {at}");
         }

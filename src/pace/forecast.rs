@@ -264,6 +264,7 @@ impl<'a> River<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::day::DayBegin;
     use super::super::{Days, Rate, Window};
     use super::*;
 
@@ -274,7 +275,7 @@ mod tests {
     }
 
     fn lane(rates: Rates, day: Option<(u64, u64)>) -> Lane {
-        let day = day.map(|(bytes, spent)| (DayAllowance { bytes, begins: 0 }, spent));
+        let day = day.map(|(bytes, spent)| (DayAllowance { bytes, begins: DayBegin::Utc(0) }, spent));
         Lane { rates, connections: 3, day, host: "h".to_owned() }
     }
 
@@ -318,7 +319,10 @@ mod tests {
         // 100 MB are left of today, then 500 MB each day.
         let one = load(12_000, 1200 * MB, lane(Rates::default(), Some((500 * MB, 400 * MB))));
         check(vec![one], 8, HostLane::default(), &["05T00:00"]);
-        let shared = HostLane { day: Some((DayAllowance { bytes: 500 * MB, begins: 0 }, 0)), ..HostLane::default() };
+        let shared = HostLane {
+            day: Some((DayAllowance { bytes: 500 * MB, begins: DayBegin::Utc(0) }, 0)),
+            ..HostLane::default()
+        };
         let loads = (0..2).map(|_| load(10, 400 * MB, lane(Rates::default(), None))).collect();
         check(loads, 1, shared, &["02T06:01", "03T00:00"]);
     }

@@ -27,7 +27,7 @@ mod rate;
 pub use breaker::{Attempt, Breaker, Outage};
 pub use bucket::Pacer;
 pub use clock::WallClock;
-pub use day::{Book, DayAllowance, Purse, Slice, Unpaid};
+pub use day::{Book, DayAllowance, DayBegin, Purse, Slice, Unpaid};
 pub use forecast::{CONNECTION_BYTES, CONNECTION_MESSAGES, HostLane, Lane, Load, Outlook, forecast};
 pub use gate::{Gate, Hosts, Permit};
 pub use hold::Hold;

@@ -29,28 +29,28 @@ pub fn preset_names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|preset| preset.name)
 }
 
-/// What a provider lets one mailbox move by IMAP in a day.
+/// What a provider lets one mailbox move by IMAP in a day, which begins at midnight on the Pacific coast of the United States.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DayQuota {
     /// Bytes fetched.
     pub down: u64,
     /// Bytes appended.
     pub up: u64,
-    /// Minutes east of Greenwich of the clock on which the day begins at midnight.
-    pub utc_offset: i16,
 }
 
 /// Gives the daily quota of a provider's mailboxes, by the host they are reached at.
 #[must_use]
 pub fn day_quota(host: &str) -> Option<DayQuota> {
-    QUOTAS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(host)).map(|(_, quota, _)| *quota)
+    QUOTAS
+        .iter()
+        .find(|(known, ..)| known.iter().any(|known| known.eq_ignore_ascii_case(host)))
+        .map(|(_, quota, _)| *quota)
 }
 
-/// Host, quota, and where it is known from.
-const QUOTAS: &[(&str, DayQuota, &str)] = &[(
-    "imap.gmail.com",
-    // The day is that of Google's data centres; in summer it begins an hour earlier, which costs nothing.
-    DayQuota { down: 2_500_000_000, up: 500_000_000, utc_offset: -8 * 60 },
+/// Hosts, quota, and where it is known from.
+const QUOTAS: &[(&[&str], DayQuota, &str)] = &[(
+    &["imap.gmail.com", "imap.googlemail.com"],
+    DayQuota { down: 2_500_000_000, up: 500_000_000 },
     "support.google.com/a/answer/1071518: bandwidth limits, per day: download via IMAP 2500 MB, upload via IMAP 500 MB",
 )];
 

@@ -82,7 +82,7 @@ impl Account {
                 Side::Source => (key.source_host(), key.source_user()),
                 Side::Target => (key.target_host(), key.target_user()),
             };
-            let allowances = (mailbox.bytes_per_day, job.host_bytes_per_day);
+            let allowances = (mailbox.bytes_per_day, mailbox.host_bytes_per_day);
             PoolParts {
                 account: account.name.clone(),
                 mailbox: mailbox.clone(),

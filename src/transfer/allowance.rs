@@ -7,6 +7,7 @@ use crate::pace::{Book, DayAllowance, Purse, Slice, Unpaid, WallClock};
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+use tokio::time::Instant;
 
 /// One owner's page of the ledger.
 struct Page {
@@ -44,7 +45,7 @@ impl Purses {
         (own, shared): (Option<DayAllowance>, Option<DayAllowance>),
     ) -> Self {
         let purse = |allowance: DayAllowance, user: Option<&str>| {
-            let owner = AllowanceOwner { side, host: host.to_owned(), user: user.map(str::to_owned) };
+            let owner = owner(side, host, user);
             Purse::new(allowance, clock, Box::new(Page { ledger: ledger.clone(), owner }))
         };
         let own = own.map(|allowance| purse(allowance, Some(user)));
@@ -76,6 +77,11 @@ impl Purses {
         Ok(())
     }
 
+    /// Takes back what was paid for after `since` and has not moved.
+    pub(super) fn put_back(&self, bytes: u64, since: Instant) {
+        self.purses.iter().for_each(|purse| purse.put_back(bytes, since));
+    }
+
     /// Gives when what was found to be spent returns.
     pub(super) fn until(&self) -> Option<SystemTime> {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,6 +101,11 @@ impl Purses {
             }
         }
     }
+}
+
+/// Gives the name in the ledger of who has an allowance: whatever the case in which a job file writes it.
+pub(super) fn owner(side: Side, host: &str, user: Option<&str>) -> AllowanceOwner {
+    AllowanceOwner { side, host: host.to_lowercase(), user: user.map(str::to_lowercase) }
 }
 
 fn said(bytes: u64) -> String {

@@ -15,13 +15,14 @@ use super::event::Event;
 use super::pool::Lease;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
 use crate::failure::{Failure, Kind, Scope};
-use crate::imap::{self, Answer, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
+use crate::imap::{self, Answer, Brake as _, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
 use crate::mail::{Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Gate;
 use crate::plan::{self, Attempt, Keeping};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -275,14 +276,18 @@ impl Intending<'_> {
                 return Ok(());
             }
             let (mut records, mut ready) = self.prepare(std::mem::take(&mut batch));
+            let begun = Instant::now();
             let (paid, unpaid) = self.pay(&records).await;
             records.truncate(paid);
             ready.truncate(paid);
             let ledger = &self.task.account.ledger;
             ledger.intend(self.task.folder, self.task.source_validity, records).await?;
-            for (message, subject) in ready {
+            let mut ready = ready.into_iter();
+            while let Some((message, subject)) = ready.next() {
                 self.flight.lock().insert(message.source_uid, subject);
-                if outgoing.send(message).await.is_err() {
+                if let Err(unsent) = outgoing.send(message).await {
+                    let rest = ready.map(|(message, _)| message.body.length()).sum::<u64>();
+                    self.task.account.target.brake.unused(unsent.0.body.length() + rest, begun);
                     return Ok(());
                 }
             }

@@ -114,7 +114,8 @@ impl Exporter<'_> {
             self.open = None;
             tries += 1;
             match failure.remedy() {
-                Remedy::Reconnect | Remedy::Later | Remedy::FewerConnections if tries < TRIES_MAX => {}
+                Remedy::Reconnect | Remedy::Later | Remedy::FewerConnections
+                    if tries < TRIES_MAX && failure.kind != Kind::AllowanceSpent => {}
                 Remedy::Reconnect if failure.kind == Kind::Lost || failure.kind == Kind::Silent => {
                     return Ok(Err("the connection breaks whenever it is fetched".to_owned()));
                 }

@@ -1,6 +1,6 @@
 //! When a job will be done, from what is left of each account and the limits it has.
 
-use crate::checkpoint::{AccountState, AccountSummary, AllowanceOwner, FolderSummary, Ledger};
+use crate::checkpoint::{AccountState, AccountSummary, FolderSummary, Ledger};
 use crate::config::{Account, Job};
 use crate::failure::Failure;
 use crate::mail::{Fate, Side};
@@ -138,7 +138,7 @@ impl Ahead {
         };
         let host = format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port);
         if !hosts.contains_key(&host) {
-            let day = self.day(self.job.host_bytes_per_day, (side, name, None), now).await?;
+            let day = self.day(mailbox.host_bytes_per_day, (side, name, None), now).await?;
             let lane = HostLane { rates: self.job.host_rates.clone(), connections: self.job.host_connections, day };
             hosts.insert(host.clone(), lane);
         }
@@ -153,7 +153,7 @@ impl Ahead {
         now: SystemTime,
     ) -> Result<Option<(DayAllowance, u64)>, Failure> {
         let Some(allowance) = allowance else { return Ok(None) };
-        let owner = AllowanceOwner { side, host: host.to_owned(), user: user.map(str::to_owned) };
+        let owner = super::allowance::owner(side, host, user);
         Ok(Some((allowance, self.ledger.spent(&owner, allowance.day(now)).await?)))
     }
 }

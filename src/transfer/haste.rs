@@ -1,13 +1,15 @@
 //! How fast one side of an account is gone at: its limits, and what its server says of our haste.
 
 use super::allowance::Purses;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::imap::{Brake, CommandBrake, Haste, Pause};
 use crate::mail::Side;
 use crate::pace::{Hold, HostPace, Pacer};
 use crate::provider::Slower;
 use futures_util::future::BoxFuture;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The limits of a side, as the wire asks for them: the account's own, what it shares with others on the host, and what the
@@ -18,7 +20,40 @@ pub(super) struct PoolBrake {
     pub(super) host: HostPace,
     /// What pays for bodies that are fetched; None: they cost nothing.
     pub(super) fetched: Option<Purses>,
+    /// What has paid for bodies, whoever asked it; takes back what has not moved.
+    pub(super) paid: Option<Purses>,
     pub(super) heed: Heed,
+    pub(super) end: End,
+}
+
+/// When bodies that are under way are given up: a while after a stop.
+#[derive(Clone)]
+pub(super) struct End {
+    stop: CancellationToken,
+    grace: Duration,
+    since: Arc<OnceLock<Instant>>,
+}
+
+impl End {
+    /// What a stop finds half moved may go on for so long.
+    pub(super) fn after(stop: &CancellationToken, grace: Duration) -> Self {
+        Self { stop: stop.clone(), grace, since: Arc::default() }
+    }
+
+    async fn come(&self) {
+        self.stop.cancelled().await;
+        // Every body asks again and again: the first after the stop sees it.
+        tokio::time::sleep_until(*self.since.get_or_init(Instant::now) + self.grace).await;
+    }
+}
+
+/// Waits for leave, which nobody needs any more after `end`.
+async fn unless<T>(end: impl Future<Output = ()>, leave: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = end => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
+        leave = leave => Ok(leave),
+    }
 }
 
 impl PoolBrake {
@@ -34,17 +69,23 @@ impl PoolBrake {
 }
 
 impl Brake for PoolBrake {
-    async fn messages(&self, count: u32) {
-        self.account.messages(count).await;
-        self.host.messages(count).await;
-        while let Some(pause) = self.heed.pause() {
-            pause.await;
-        }
+    async fn messages(&self, count: u32) -> Result<(), Failure> {
+        let leave = async {
+            self.account.messages(count).await;
+            self.host.messages(count).await;
+            while let Some(pause) = self.heed.pause() {
+                pause.await;
+            }
+        };
+        unless(self.heed.stop.cancelled(), leave).await
     }
 
-    async fn bytes(&self, count: u64) {
-        self.account.bytes(count).await;
-        self.host.bytes(count).await;
+    async fn bytes(&self, count: u64) -> Result<(), Failure> {
+        let leave = async {
+            self.account.bytes(count).await;
+            self.host.bytes(count).await;
+        };
+        unless(self.end.come(), leave).await
     }
 
     fn burst(&self) -> (u32, u64) {
@@ -62,17 +103,24 @@ impl Brake for PoolBrake {
         }
     }
 
+    fn unused(&self, bytes: u64, since: Instant) {
+        if let Some(purses) = &self.paid {
+            purses.put_back(bytes, since);
+        }
+    }
+
     fn message_max(&self) -> Option<u64> {
         self.fetched.as_ref()?.message_max()
     }
 }
 
 impl CommandBrake for PoolBrake {
-    fn command(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
+    fn command(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        let leave = async {
             self.account.commands(1).await;
             self.host.commands(1).await;
-        })
+        };
+        Box::pin(unless(self.heed.stop.cancelled(), leave))
     }
 }
 
@@ -121,15 +169,19 @@ impl Haste for Heed {
 mod tests {
     use super::*;
     use crate::pace::{HostPacers, Rates, WallClock};
-    use tokio::time::Instant;
 
     fn brake() -> PoolBrake {
+        brake_at(&Rates::default())
+    }
+
+    fn brake_at(rates: &Rates) -> PoolBrake {
         let (hold, stop) = (Hold::default(), CancellationToken::new());
-        let rates = Rates::default();
         PoolBrake {
-            account: Pacer::new(&rates, WallClock::default()),
-            host: HostPacers::default().pace("a", &rates),
+            end: End::after(&stop, Duration::from_secs(10)),
+            account: Pacer::new(rates, WallClock::default()),
+            host: HostPacers::default().pace("a", &Rates::default()),
             fetched: None,
+            paid: None,
             heed: Heed { account: "a".to_owned(), side: Side::Target, hold, stop },
         }
     }
@@ -140,9 +192,9 @@ mod tests {
         let another = one.clone();
         one.heed.heard(Slower::For(Duration::from_secs(300)));
         let begin = Instant::now();
-        other.messages(1).await;
+        other.messages(1).await.unwrap();
         assert_eq!(begin.elapsed(), Duration::ZERO, "of another account");
-        another.messages(1).await;
+        another.messages(1).await.unwrap();
         assert!(begin.elapsed() >= Duration::from_secs(300), "kept whole: {:?}", begin.elapsed());
     }
 
@@ -157,9 +209,37 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(5)).await;
             stop.cancel();
         };
-        tokio::join!(part.messages(1), stopping);
-        part.messages(1).await;
+        let (leave, ()) = tokio::join!(part.messages(1), stopping);
+        assert!(leave.is_err() && part.messages(1).await.is_err());
         assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
         assert!(brake.heed.pause().is_some(), "the others wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_the_wait_for_a_limit_and_gives_no_leave() {
+        let slow = || Some(0.001).into();
+        let brake =
+            brake_at(&Rates { messages_per_second: slow(), bytes_per_second: slow(), commands_per_second: slow() });
+        let begin = Instant::now();
+        let stopping = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            brake.heed.stop.cancel();
+        };
+        let timed = async |leave: Result<(), Failure>| (leave.err().map(|failure| failure.kind), begin.elapsed());
+        let (messages, command, bytes, ()) = tokio::join!(
+            async { timed(brake.messages(2).await).await },
+            async {
+                brake.command().await.ok();
+                timed(brake.command().await).await
+            },
+            async { timed(brake.bytes(1 << 20).await).await },
+            stopping
+        );
+        for (what, (kind, after), seconds) in [("messages", messages, 5), ("command", command, 5), ("bytes", bytes, 15)]
+        {
+            assert_eq!(kind, Some(Kind::Stopped), "{what}");
+            assert_eq!(after.as_secs(), seconds, "{what}");
+        }
+        assert!(brake.bytes(1).await.is_err(), "what is under way has had its while");
     }
 }

@@ -4,7 +4,7 @@
 //! takes from the source first, so that nobody waits in a circle; a session that broke is never used again.
 
 use super::allowance::Purses;
-use super::haste::{Heed, PoolBrake};
+use super::haste::{End as Until, Heed, PoolBrake};
 use super::{Event, Events};
 use crate::auth::{Credential, Keychain};
 use crate::checkpoint::{AccountId, AccountState, Ledger};
@@ -30,6 +30,8 @@ const SPARE: u32 = 2;
 /// their limits so, and Yahoo refuses at random.
 const DOUBTS_MAX: u32 = 2;
 const DOUBT: Duration = Duration::from_secs(60);
+/// A message that is half sent when somebody stops may take so much longer at the pace of its limits.
+const FINISH: Duration = Duration::from_secs(10);
 
 /// Everything a pool is made of.
 pub(super) struct PoolParts {
@@ -161,11 +163,15 @@ impl<E: End> Pool<E> {
             let unused = unused.upgrade();
             unused.and_then(|idle| idle.lock().unwrap_or_else(PoisonError::into_inner).pop()).is_some()
         });
+        // What is half sent may be finished: it was paid for. What is fetched is fetched again.
+        let grace = if E::SIDE == Side::Target { FINISH } else { Duration::ZERO };
         let brake = PoolBrake {
             heed,
+            end: Until::after(&parts.stop, grace),
             account: Pacer::new(&parts.limits.rates, parts.clock),
             host: parts.host.clone(),
             // What a target is sent is paid for before its intent; what is read back there is not what it counts.
+            paid: Some(parts.purses.clone()),
             fetched: (E::SIDE == Side::Source).then(|| parts.purses.clone()),
         };
         let commands: Option<Arc<dyn CommandBrake>> =
@@ -527,8 +533,9 @@ impl<E: End> Pool<E> {
     pub(super) async fn close(&self) {
         self.parts.purses.give_back().await;
         let idle = std::mem::take(&mut *self.idle());
-        // Who is not to ask anything says no goodbye either.
-        let polite = idle.into_iter().filter(|_| self.brake.heed.hold.left().is_none());
+        // Who is not to ask anything says no goodbye either, nor who would have to wait for it.
+        let hasty = self.commands.is_some() && self.parts.stop.is_cancelled();
+        let polite = idle.into_iter().filter(|_| !hasty && self.brake.heed.hold.left().is_none());
         futures_util::future::join_all(polite.map(|held| held.session.logout())).await;
     }
 }

@@ -4,6 +4,7 @@ use crate::support::haul::{Haul, Side};
 use crate::support::{Dovecot, dovecot};
 use futures_util::future::BoxFuture;
 use mailhaul::auth::{Credential, Keychain, Secret, SecretSource, SignIn};
+use mailhaul::failure::Failure;
 use mailhaul::imap::{BodyRoom, Brake, ImapError, Opening, Session, Source};
 use mailhaul::mail::Uid;
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Tls, Trust};
@@ -149,8 +150,12 @@ impl Dial for Once {
 struct Free;
 
 impl Brake for Free {
-    async fn messages(&self, _: u32) {}
-    async fn bytes(&self, _: u64) {}
+    async fn messages(&self, _: u32) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn bytes(&self, _: u64) -> Result<(), Failure> {
+        Ok(())
+    }
     fn burst(&self) -> (u32, u64) {
         (u32::MAX, u64::MAX)
     }

@@ -8,7 +8,7 @@ use mailhaul::failure::Kind;
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError};
 use mailhaul::pace::WallClock;
 use mailhaul::transfer::{self, Ending, Event};
-use mailhaul_testserver::{Config, Features, Moved, NewMessage, Server};
+use mailhaul_testserver::{Act, Config, Features, Moved, NewMessage, Nth, Point, Server};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -167,6 +167,9 @@ async fn fifty_messages_a_second_and_four_connections_are_kept_to_and_reached() 
     }
 }
 
+/// What the wire holds is sent before it is asked whether more may come.
+const ON_THE_WAY: f64 = 3.0 * 64.0 * 1024.0;
+
 /// Checks a run at 300 KiB a second, as both servers see it.
 async fn check_bytes(world: &World, users: &[&str], check: fn(&str, &Passed, f64, f64)) {
     const RATE: f64 = 300.0 * 1024.0;
@@ -181,8 +184,6 @@ async fn check_bytes(world: &World, users: &[&str], check: fn(&str, &Passed, f64
         let went = passed(&world.source.traffic(user), begin, |moved| moved.sent);
         let beside = went.iter().map(|(_, bytes)| bytes).sum::<f64>() - mail;
         assert!((0.0..mail / 10.0).contains(&beside), "{beside} beside {mail}");
-        // What the wire holds is sent before it is asked whether more may come.
-        const ON_THE_WAY: f64 = 3.0 * 64.0 * 1024.0;
         check(&format!("source of {user}"), &went, RATE, beside + ON_THE_WAY);
     }
 }
@@ -205,6 +206,78 @@ async fn a_large_message_goes_in_pieces() {
     world.fill("a", 2, 6 << 20);
     world.fill("a", 10, 5_000);
     check_bytes(&world, &["a"], check_kept).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn eight_kib_a_second_are_kept_to_and_reached() {
+    let world = World::new(&["a"], "[limits.target]\nbytes_per_second = \"8 KiB\"");
+    world.fill("a", 2, 90_000);
+    world.fill("a", 5, 20_000);
+    let begin = Instant::now();
+    world.run().await.assert_complete();
+    let came = passed(&world.target.traffic("a"), begin, |moved| moved.received);
+    let beside = came.iter().map(|(_, bytes)| bytes).sum::<f64>() - world.stored("a") as f64;
+    assert!((0.0..4000.0).contains(&beside), "{beside}");
+    check("target", &came, 8192.0, beside);
+
+    let world = World::new(&["a"], "[limits.source]\nbytes_per_second = \"8 KiB\"");
+    world.fill("a", 2, 300_000);
+    let begin = Instant::now();
+    world.run().await.assert_complete();
+    let went = passed(&world.source.traffic("a"), begin, |moved| moved.sent);
+    check_kept("source", &went, 8192.0, ON_THE_WAY + 4000.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slower_hour_counts_from_its_first_second_on_whatever_was_begun_before() {
+    for fast in ["\"2 MiB\"", "\"unlimited\""] {
+        let job = format!(
+            "[limits]\nmessages_per_second = 20\nbytes_per_second = {fast}\n[[limits.times]]\nhours = \"08:00-18:00\"\nbytes_per_second = \"16 KiB\""
+        );
+        let world = World::new(&["a"], &job);
+        world.fill("a", 14 * 20, 100_000);
+        world.fill("a", 1, 1 << 20);
+        let begin = Instant::now();
+        world.run_at("2026-11-02T07:59:46Z").await.assert_complete();
+        let went = passed(&world.source.traffic("a"), begin, |moved| moved.sent);
+        check_kept(fast, &at(14.01, &went, f64::MAX), 16.0 * 1024.0, ON_THE_WAY + 20_000.0);
+        let came = passed(&world.target.traffic("a"), begin, |moved| moved.received);
+        check_kept(fast, &at(14.01, &came, f64::MAX), 16.0 * 1024.0, 20_000.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_connection_keeps_to_messages_and_bytes_that_are_limited_beside_each_other() {
+    let job = "[limits]\nmessages_per_second = 100\nbytes_per_second = \"1 MiB\"\nconnections = 1";
+    let world = World::new(&["a"], job);
+    for _ in 0..12 {
+        world.fill("a", 60, 30_000);
+        world.fill("a", 150, 300);
+    }
+    let begin = Instant::now();
+    world.run().await.assert_complete();
+    for (side, server) in [("source", &world.source), ("target", &world.target)] {
+        check_kept(side, &passed(&server.traffic("a"), begin, messages), 100.0, 0.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_limit() {
+    for limit in ["messages_per_second = 0.001", "bytes_per_second = \"1 KiB\"", "commands_per_second = 0.001"] {
+        let world = World::new(&["a"], &format!("[limits]\n{limit}"));
+        world.fill("a", 3, 1 << 20);
+        let ledger = Ledger::open(&world.haul.state()).unwrap();
+        let (context, _events) = world.context(&ledger, "2026-11-02T09:00:00Z");
+        let stop = context.stop.clone();
+        let running = tokio::spawn(transfer::run(context));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let begin = Instant::now();
+        stop.cancel();
+        let end = running.await.unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(15), "{limit}: {:?}", begin.elapsed());
+        assert_eq!(end.accounts[0].ending, Ending::Stopped, "{limit}: {end:?}");
+        ledger.close().await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -341,13 +414,22 @@ async fn who_is_killed_again_and_again_sends_no_more_than_the_day_allows() {
     }
     world.target.abandoned().await;
     let stored = world.stored("a");
-    assert!((400_000..=DAY).contains(&stored), "{stored}");
+    assert!((200_000..=DAY).contains(&stored), "{stored}");
     let ran = world.run_at("2026-11-02T10:00:00Z").await;
     assert_eq!(ran.end.accounts[0].ending, Ending::Parked, "{:?}", ran.end);
     assert!(world.stored("a") <= DAY);
     world.run_at("2026-11-03T09:00:00Z").await;
     world.run_at("2026-11-04T09:00:00Z").await.assert_complete();
     assert_eq!(world.target.account("a").messages("INBOX").unwrap().len(), 600, "none is lost or doubled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_again_and_again_costs_the_day_what_it_moved() {
+    let world = World::new(&["a"], "[limits.target]\nbytes_per_day = \"1 MiB\"\nmessages_per_second = 20");
+    world.fill("a", 60, 10_000);
+    world.target.faults().add(Point::command("APPEND"), Nth::Every(12), Act::Drop);
+    world.run().await.assert_complete();
+    assert_eq!(world.target.account("a").messages("INBOX").unwrap().len(), 60);
 }
 
 #[tokio::test(start_paused = true)]

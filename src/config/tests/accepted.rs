@@ -397,7 +397,7 @@ messages_per_second = 200
         ("07T11:30", None),
     ];
     check_times(LIMITS, |job| &job.source_limits.rates, &source);
-    check_times(LIMITS, |job| &job.target_limits.rates, &[("02T09:00", Some(10.0)), ("02T20:00", Some(10.0))]);
+    check_times(LIMITS, |job| &job.target_limits.rates, &[("02T09:00", Some(5.0)), ("02T20:00", Some(10.0))]);
     let host =
         [("06T22:59", Some(100.0)), ("06T23:00", Some(200.0)), ("08T22:59", Some(200.0)), ("08T23:00", Some(100.0))];
     check_times(LIMITS, |job| &job.host_rates, &host);
@@ -405,22 +405,34 @@ messages_per_second = 200
 
 #[test]
 fn a_days_allowance_is_what_is_written_or_what_the_provider_is_known_to_allow() {
+    use crate::pace::DayBegin::{Pacific, Utc};
     let gmail = "[source]\nhost = \"imap.old.example\"\n[target]\nprovider = \"gmail\"\n";
     let of = |servers: &str, limits: &str| {
         let job = job(&format!("{servers}{limits}\n{ACCOUNT}"));
-        let days = [job.accounts[0].source.bytes_per_day, job.accounts[0].target.bytes_per_day, job.host_bytes_per_day];
+        let days = [
+            job.accounts[0].source.bytes_per_day,
+            job.accounts[0].target.bytes_per_day,
+            job.accounts[0].target.host_bytes_per_day,
+        ];
         days.map(|day| day.map(|day| (day.bytes, day.begins)))
     };
     assert_eq!(of(SERVERS, ""), [None; 3]);
-    assert_eq!(of(gmail, ""), [None, Some((500_000_000, 480)), None]);
+    assert_eq!(of(gmail, ""), [None, Some((500_000_000, Pacific)), None]);
+    let old_name = "[source]\nhost = \"imap.googlemail.com\"\n[target]\nhost = \"imap.new.example\"\n";
+    assert_eq!(of(old_name, ""), [Some((2_500_000_000, Pacific)), None, None]);
+    let shared = "[limits.host]\nbytes_per_day = \"4 MB\"";
+    assert_eq!(of(gmail, shared)[2], Some((4_000_000, Pacific)));
     let swapped = "[source]\nhost = \"IMAP.gmail.com\"\n[target]\nhost = \"imap.new.example\"\n";
-    assert_eq!(of(swapped, ""), [Some((2_500_000_000, 480)), None, None]);
+    assert_eq!(of(swapped, ""), [Some((2_500_000_000, Pacific)), None, None]);
     assert_eq!(of(gmail, "[limits.target]\nbytes_per_day = \"unlimited\""), [None; 3]);
-    assert_eq!(of(gmail, "[limits.target]\nbytes_per_day = \"1 GB\""), [None, Some((1_000_000_000, 480)), None]);
+    assert_eq!(of(gmail, "[limits.target]\nbytes_per_day = \"1 GB\""), [None, Some((1_000_000_000, Pacific)), None]);
     let both = "[limits]\nbytes_per_day = \"2 MB\"\nutc_offset = \"+01:00\"\nday_begins = \"06:00\"\n\
                 [limits.source]\nbytes_per_day = \"3 MB\"\nday_begins = \"00:00 -08:00\"\n\
                 [limits.host]\nbytes_per_day = \"4 MB\"";
-    assert_eq!(of(SERVERS, both), [Some((3_000_000, 480)), Some((2_000_000, 300)), Some((4_000_000, 300))]);
+    assert_eq!(
+        of(SERVERS, both),
+        [Some((3_000_000, Utc(480))), Some((2_000_000, Utc(300))), Some((4_000_000, Utc(300)))]
+    );
     let plain = "[limits]\nbytes_per_day = \"2 MB\"\nutc_offset = \"+01:00\"";
-    assert_eq!(of(SERVERS, plain), [Some((2_000_000, 1380)), Some((2_000_000, 1380)), None]);
+    assert_eq!(of(SERVERS, plain), [Some((2_000_000, Utc(1380))), Some((2_000_000, Utc(1380))), None]);
 }
