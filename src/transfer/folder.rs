@@ -375,7 +375,7 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return prove::count(&task).await.map(Passed::Done);
         }
-        if !self.copy_over(&task, &uids, &seen, source, &mut target).await? {
+        if !Box::pin(self.copy_over(&task, &uids, &seen, source, &mut target)).await? {
             self.account.target.keep(target);
             return Ok(Passed::Again);
         }
