@@ -4,7 +4,7 @@
 //! none: refused together, they are sent again in smaller groups, since the refusal may be about one of them.
 //!
 //! Invariants: the bytes sent are the body's and nothing else; a literal that the server cannot stop is used only where this
-//! server has taken the same flags before and the date is one that every server knows, since some read the lines of a
+//! server has taken the same keywords before and the date is one that every server knows, since some read the lines of a
 //! refused literal as commands (Dovecot 2.3.19); after a BAD to such a literal the connection is given up; after a NO to a
 //! synchronising one no byte of the body is sent.
 
@@ -16,7 +16,7 @@ use super::fetch::{Brake, Turns, piece_max, turn};
 use super::session::{Session, Target, uid_range};
 use super::token::starts_with;
 use super::wire::{Broken, NoBodies, Progress, Reader, flush, write};
-use crate::mail::{Flags, InternalDate, Uid, UidValidity, WireName};
+use crate::mail::{Flags, InternalDate, Keyword, Uid, UidValidity, WireName};
 use crate::provider::{Phase, Status};
 use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,9 @@ pub const APART: usize = 4;
 /// Bytes in one command of several messages at the most, and of each of them.
 const TOGETHER_BYTES: u64 = 1024 * 1024;
 const TOGETHER_EACH: u64 = 128 * 1024;
+/// A command that is not full waits so long for more, and longer while the target has others to answer: each costs the target
+/// a commit, and the source a pause only where nothing else is under way.
+const COMPANY: Duration = Duration::from_millis(50);
 /// Written at once.
 const WRITE: usize = 48 * 1024;
 /// A connection with nothing to send is kept alive; servers may hang up after 30 minutes, some do after 5 (RFC 9051, 5.4).
@@ -51,7 +54,7 @@ const LITERAL_MINUS_MAX: u64 = 4096;
 const USUAL_DATES: Range<i64> = 0..2_145_916_800;
 /// Minutes east of Greenwich that clocks have.
 const USUAL_ZONES: RangeInclusive<i16> = -12 * 60..=14 * 60;
-/// Sets of keywords remembered as taken; what is beyond asks first. A mailbox has a handful.
+/// Keywords remembered as taken; what is beyond asks first. A mailbox has a handful.
 const TAKEN_MAX: usize = 10_000;
 
 /// A message on its way to the target.
@@ -150,14 +153,14 @@ impl Session<Target> {
         let (read, mut wrote) = tokio::io::split(&mut connection.wire.io);
         let (flights, landing) = mpsc::unbounded_channel();
         let (go, leave) = mpsc::unbounded_channel();
-        let taken = Taken::default();
+        let taken = &connection.taken;
         let mut writer = Writer {
             io: &mut wrote,
             timeout,
             progress,
             buffer: Vec::new(),
             style,
-            taken: &taken,
+            taken,
             together: &together,
             next: None,
             unsent: 0,
@@ -168,7 +171,7 @@ impl Session<Target> {
             stop,
         };
         let mut bye = None;
-        let known = Known { validity, taken: &taken, together: &together };
+        let known = Known { validity, taken, together: &together };
         let reader = collect(&mut connection.wire.reader, read, landing, go, known, answers, &mut bye);
         let ended = tokio::try_join!(writer.send_all(folder, incoming, brake), reader);
         brake.unused(writer.unsent(incoming), begun);
@@ -188,25 +191,36 @@ impl Session<Target> {
     }
 }
 
-/// Flags that the server has taken on this connection, in commands that ended with OK.
+/// Keywords that the server has taken on this connection, in commands that ended with OK.
 #[derive(Default)]
-struct Taken(Mutex<BTreeSet<Flags>>);
+pub(super) struct Taken(Mutex<Keywords>);
+
+#[derive(Default)]
+struct Keywords {
+    known: BTreeSet<Keyword>,
+    /// So many went with one message at the most.
+    most: usize,
+}
 
 impl Taken {
-    fn set(&self) -> MutexGuard<'_, BTreeSet<Flags>> {
+    fn keywords(&self) -> MutexGuard<'_, Keywords> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, flags: Flags) {
-        let mut set = self.set();
-        if set.len() < TAKEN_MAX {
-            set.insert(flags);
-        }
+    fn add(&self, flags: &Flags) {
+        let mut keywords = self.keywords();
+        let room = TAKEN_MAX.saturating_sub(keywords.known.len());
+        keywords.known.extend(flags.keywords().take(room).cloned());
+        keywords.most = keywords.most.max(flags.keywords().count());
     }
 
     /// Says whether the server may find something in these flags that it does not take.
     fn is_untried(&self, flags: &Flags) -> bool {
-        flags.keywords().next().is_some() && !self.set().contains(flags)
+        if flags.keywords().next().is_none() {
+            return false;
+        }
+        let keywords = self.keywords();
+        flags.keywords().count() > keywords.most || flags.keywords().any(|keyword| !keywords.known.contains(keyword))
     }
 }
 
@@ -350,8 +364,8 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         Ok(())
     }
 
-    /// Takes what is ready and may go with this message in one command; as long as the target has enough to do, also what gets
-    /// ready meanwhile, since each command costs it a commit. Where messages are counted by time, each has its own.
+    /// Takes what is ready and may go with this message in one command, and what gets ready in time. Where messages are counted
+    /// by time, each has its own.
     async fn gather(
         &mut self,
         first: Outgoing,
@@ -362,14 +376,14 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let (messages, bytes) = brake.burst();
         let most = if messages == u32::MAX && self.may_join(&first) { self.together.now() } else { 1 };
         let room = TOGETHER_BYTES.min(bytes);
-        let mut length = first.body.length();
+        let (mut length, until) = (first.body.length(), Instant::now() + COMPANY);
         let mut group = vec![first];
         while group.len() < most {
             let next = match incoming.try_recv() {
                 Ok(next) => next,
                 Err(_) => {
                     self.flush().await?;
-                    match self.next_in_time(incoming, commands).await {
+                    match self.next_in_time(incoming, commands, until).await {
                         Some(next) => next,
                         None => break,
                     }
@@ -386,18 +400,23 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         Ok(group)
     }
 
-    /// Gives the next message if it gets ready before the target has only one command left to answer.
+    /// Gives the next message if it gets ready by then, or while the target has more than one command to answer.
     async fn next_in_time(
         &self,
         incoming: &mut mpsc::Receiver<Outgoing>,
         commands: &Arc<Semaphore>,
+        until: Instant,
     ) -> Option<Outgoing> {
+        let late = async {
+            // Never closed: it comes when all but one are back.
+            drop(commands.acquire_many(self.style.window as u32 - 1).await);
+            tokio::time::sleep_until(until).await;
+        };
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            // Never closed: it comes when all but one are back.
-            _ = commands.acquire_many(self.style.window as u32 - 1) => None,
             next = incoming.recv() => next,
+            () = late => None,
         }
     }
 
@@ -594,7 +613,7 @@ async fn collect(
             }
             let stopped = flight.synchronising;
             let (bad, ok) = (completion.status == Status::Bad, completion.status == Status::Ok);
-            flight.untried.into_iter().filter(|_| ok).for_each(|flags| known.taken.add(flags));
+            flight.untried.iter().filter(|_| ok).for_each(|flags| known.taken.add(flags));
             answer(flight.source_uids, completion, &known, answers);
             if stopped {
                 drop(go.send(Go::Refused));

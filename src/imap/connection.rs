@@ -10,6 +10,7 @@
 //! Invariants: a command succeeded only if its tagged OK was seen here; a future dropped in mid-command leaves the
 //! connection poisoned; async-imap never sees untagged data, so nothing a server sends can confuse it.
 
+use super::append::Taken;
 use super::error::{ImapError, Refusal};
 use super::fetch::{Turns, turn};
 use super::token::{Response, Tokens, Value, starts_with};
@@ -112,6 +113,7 @@ pub(super) struct Connection {
     pub(super) capabilities: Capabilities,
     pub(super) poisoned: bool,
     pub(super) turns: Turns,
+    pub(super) taken: Taken,
     bye: Option<Vec<u8>>,
     tag: u32,
     /// How many commands have been sent.
@@ -129,6 +131,7 @@ impl Connection {
             capabilities: Capabilities::default(),
             poisoned: false,
             turns: None,
+            taken: Taken::default(),
             bye: None,
             tag: 0,
             asked: 0,
@@ -439,7 +442,27 @@ pub(super) fn numbered<'a>(response: &'a Response, word: &[u8]) -> Option<(u32, 
     tokens.word().eq_ignore_ascii_case(word).then_some((number, tokens))
 }
 
+/// A name in upper case. Longer ones than any that is looked for are cut.
+pub(super) struct Upper {
+    bytes: [u8; 16],
+    length: usize,
+}
+
+impl Upper {
+    fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; 16];
+        let length = name.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&name[..length]);
+        bytes.make_ascii_uppercase();
+        Self { bytes, length }
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// Reads `name value name value …` of a parenthesised list.
-pub(super) fn pairs<'v, 'a>(values: &'v [Value<'a>]) -> impl Iterator<Item = (Vec<u8>, &'v Value<'a>)> {
-    values.chunks_exact(2).filter_map(|pair| Some((pair[0].name()?.to_ascii_uppercase(), &pair[1])))
+pub(super) fn pairs<'v, 'a>(values: &'v [Value<'a>]) -> impl Iterator<Item = (Upper, &'v Value<'a>)> {
+    values.chunks_exact(2).filter_map(|pair| Some((Upper::of(pair[0].name()?), &pair[1])))
 }

@@ -633,7 +633,7 @@ pub(super) fn parse_fetch(response: &Response) -> Option<Fetch> {
     let values = tokens.value()?;
     let mut fetch = Fetch::default();
     for (name, value) in pairs(values.list()?) {
-        match &name[..] {
+        match name.as_slice() {
             b"UID" => fetch.uid = value.number().and_then(Uid::new),
             b"FLAGS" => fetch.flags = value.list().map(|flags| Flags::from_wire(flags.iter().filter_map(Value::name))),
             b"INTERNALDATE" => fetch.date = value.text().and_then(InternalDate::parse),
@@ -641,7 +641,7 @@ pub(super) fn parse_fetch(response: &Response) -> Option<Fetch> {
             b"BODY[]" => {
                 fetch.body = match value {
                     Value::Body => BodySeen::Streamed,
-                    Value::String(bytes) => BodySeen::Inline(bytes.clone()),
+                    Value::String(bytes) => BodySeen::Inline(bytes.to_vec()),
                     _ => BodySeen::Nil,
                 }
             }
@@ -655,7 +655,7 @@ pub(super) fn parse_fetch(response: &Response) -> Option<Fetch> {
 pub(super) fn parse_status(values: &[Value<'_>]) -> FolderState {
     let mut state = FolderState::default();
     for (name, value) in pairs(values) {
-        match &name[..] {
+        match name.as_slice() {
             b"MESSAGES" => state.messages = value.number().unwrap_or_default(),
             b"UIDNEXT" => state.uid_next = value.number().and_then(Uid::new),
             b"UIDVALIDITY" => state.uid_validity = value.number().and_then(UidValidity::new),

@@ -285,7 +285,8 @@ impl<E: End> Session<E> {
                 tokens.value();
                 let values = tokens.value();
                 let pairs = values.as_ref().and_then(Value::list).map(super::connection::pairs).into_iter().flatten();
-                limit = pairs.filter(|(name, _)| name == b"APPENDLIMIT").find_map(|(_, value)| value.number());
+                limit =
+                    pairs.filter(|(name, _)| name.as_slice() == b"APPENDLIMIT").find_map(|(_, value)| value.number());
             }
         });
         match asked.await {

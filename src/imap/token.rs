@@ -2,6 +2,8 @@
 //!
 //! Invariants: never reads past the response, never recurses deeper than `DEPTH_MAX`, never panics on any bytes.
 
+use std::borrow::Cow;
+
 /// Deeper nesting than any response we ask for; a hostile one ends as an unreadable value.
 const DEPTH_MAX: usize = 16;
 
@@ -40,7 +42,7 @@ pub(crate) enum Value<'a> {
     /// Also NIL and numbers; `BODY[HEADER.FIELDS (A B)]<0>` is one atom.
     Atom(&'a [u8]),
     /// A quoted string, unescaped, or an inline literal.
-    String(Vec<u8>),
+    String(Cow<'a, [u8]>),
     /// A literal that went elsewhere.
     Body,
     List(Vec<Value<'a>>),
@@ -114,7 +116,7 @@ impl<'a> Tokens<'a> {
             // The offset is taken by its literal once: step over the mark that stands for it.
             self.at += 1;
             return Some(match literal {
-                Literal::Inline(bytes) => Value::String(bytes.clone()),
+                Literal::Inline(bytes) => Value::String(Cow::Borrowed(bytes)),
                 Literal::Body => Value::Body,
             });
         }
@@ -145,8 +147,20 @@ impl<'a> Tokens<'a> {
     }
 
     fn quoted(&mut self) -> Value<'a> {
-        let mut out = Vec::new();
         self.at += 1;
+        let rest = self.rest();
+        match memchr::memchr2(b'"', b'\\', rest) {
+            Some(end) if rest[end] == b'"' => {
+                self.at += end + 1;
+                Value::String(Cow::Borrowed(&rest[..end]))
+            }
+            _ => self.unescaped(),
+        }
+    }
+
+    /// What is left of a quoted string, without its backslashes.
+    fn unescaped(&mut self) -> Value<'a> {
+        let mut out = Vec::new();
         while let Some(byte) = self.rest().first() {
             self.at += 1;
             match byte {
@@ -158,7 +172,7 @@ impl<'a> Tokens<'a> {
                 byte => out.push(*byte),
             }
         }
-        Value::String(out)
+        Value::String(Cow::Owned(out))
     }
 
     /// An atom ends at a space or a parenthesis, but not within the brackets of `BODY[…]` and `BINARY[…]`. Elsewhere a
