@@ -59,12 +59,19 @@ fn start(arguments: Arguments) -> Result<Exit, Refusal> {
         command => command,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
         .enable_all()
         .build()
         .map_err(|error| Refusal::new(Exit::Internal, format!("failed to begin: {error}")))?;
     let ended = runtime.block_on(carry_out(command, &ground));
     runtime.shutdown_timeout(LEFT_BEHIND_MAX);
     ended
+}
+
+/// Half of the processors: the ledger has a thread of its own, and mail moves as fast as servers do. More threads wake each
+/// other up more often than they help.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 async fn carry_out(command: Command, ground: &Ground) -> Result<Exit, Refusal> {

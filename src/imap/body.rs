@@ -133,14 +133,15 @@ impl Scan {
         if header && !self.traits.eight_bit_header {
             self.traits.eight_bit_header = !bytes.is_ascii();
         }
-        for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {
+        let mut ends = 0;
+        for at in memchr::memchr_iter(b'\n', bytes) {
             let before = if at == 0 { self.last } else { bytes[at - 1] };
-            if bytes[at] == b'\n' {
-                self.traits.bare_lf |= before != b'\r';
-            } else if at + 1 < bytes.len() {
-                self.traits.bare_cr |= bytes[at + 1] != b'\n';
-            }
+            self.traits.bare_lf |= before != b'\r';
+            ends += usize::from(at > 0 && before == b'\r');
         }
+        // What a CR at the end belongs to is not known yet.
+        let returns = memchr::memchr_iter(b'\r', bytes).count() - usize::from(bytes.last() == Some(&b'\r'));
+        self.traits.bare_cr |= returns != ends;
         if let Some(first) = bytes.first() {
             self.traits.bare_cr |= self.last == b'\r' && *first != b'\n';
         }

@@ -14,9 +14,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::BufReader;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
+
+/// Read from a socket at once: rustls by itself takes a quarter of a record.
+const READ: usize = 64 * 1024;
 
 /// Makes real connections. One serves a whole process; roots and configurations are read once and shared.
 #[derive(Default)]
@@ -42,6 +46,7 @@ impl Network {
             NetError::TlsFailed { at: Place::of(endpoint), words }
         })?;
         let config = self.config(endpoint).await?;
+        let io = BufReader::with_capacity(READ, io);
         let connecting = tokio_rustls::TlsConnector::from(config).connect(name, io);
         let stream = timeout_at(at.deadline, connecting)
             .await

@@ -68,6 +68,12 @@ impl Pacer {
         }
     }
 
+    /// Says whether it holds anything back, ever.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.messages.is_some() || self.bytes.is_some() || self.commands.is_some()
+    }
+
     /// Says whether it holds commands back, ever.
     #[must_use]
     pub fn holds_commands(&self) -> bool {

@@ -82,10 +82,10 @@ impl Known {
 }
 
 impl HostPace {
-    /// Gives those that somebody uses.
+    /// Gives those that hold something back and that somebody uses.
     fn pacers(&self) -> Vec<Pacer> {
         let list = self.known.list();
-        list.iter().filter(|asked| asked.is_used()).map(|asked| asked.pacer.clone()).collect()
+        list.iter().filter(|asked| asked.pacer.holds() && asked.is_used()).map(|asked| asked.pacer.clone()).collect()
     }
 
     /// Waits until `count` messages may pass.

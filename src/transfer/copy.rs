@@ -21,15 +21,18 @@ use crate::pace::Gate;
 use crate::plan::{self, Attempt, Keeping};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Bodies that are whole and wait to be written down: one batch.
 const BODIES_MAX: usize = 128;
 /// Intents made durable together at the most.
 const BATCH_MAX: usize = 256;
+/// Fewer bodies than these wait so long for others, since each commit costs as much as many messages.
+const COMPANY: (usize, Duration) = (BODIES_MAX / 4, Duration::from_millis(5));
 
 /// How messages go out.
 #[derive(Debug, Clone)]
@@ -102,6 +105,7 @@ pub(super) async fn copy(
     target: &mut Lease<Target>,
 ) -> (Option<Lease<Source>>, Copied) {
     let halt = task.account.stop.child_token();
+    let all_came = CancellationToken::new();
     let flight = Flight::default();
     let (bodies, fetched) = mpsc::channel(BODIES_MAX);
     let wanted: Vec<(Uid, u64)> =
@@ -112,13 +116,14 @@ pub(super) async fn copy(
         task.account.room.clone(),
         task.account.source.brake.clone(),
         bodies,
-        dress.careful,
+        (dress.careful, all_came.clone().drop_guard()),
     )));
     let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
     let (answers, answered) = mpsc::unbounded_channel();
     let alters = target.session.family().quirks().alters_bytes;
     let (careful, together) = (dress.careful, dress.together);
-    let mut stage = Intending { task, dress, alters, halt: &halt, flight: &flight, copied: Copied::default() };
+    let mut stage =
+        Intending { task, dress, alters, halt: &halt, all_came: &all_came, flight: &flight, copied: Copied::default() };
     // Who stops has nothing to wait for.
     let brake = task.account.target.brake.until(&halt);
     let append = async {
@@ -219,7 +224,7 @@ async fn fetch(
     room: crate::imap::BodyRoom,
     brake: super::haste::PoolBrake,
     bodies: mpsc::Sender<Fetched>,
-    alone: bool,
+    (alone, _all_came): (bool, DropGuard),
 ) -> Fetching {
     if !alone {
         return match source.session.fetch_bodies(&wanted, &room, &brake, &bodies).await {
@@ -255,6 +260,8 @@ struct Intending<'a> {
     /// The target's family is known to alter any message: all copies are read back.
     alters: bool,
     halt: &'a CancellationToken,
+    /// Nothing further is fetched.
+    all_came: &'a CancellationToken,
     flight: &'a Flight,
     copied: Copied,
 }
@@ -275,6 +282,7 @@ impl Intending<'_> {
             if count == 0 {
                 return Ok(());
             }
+            self.await_company(&mut fetched, &mut batch).await;
             let (mut records, mut ready) = self.prepare(std::mem::take(&mut batch));
             let begun = Instant::now();
             let (paid, unpaid) = self.pay(&records).await;
@@ -292,6 +300,24 @@ impl Intending<'_> {
                 }
             }
             unpaid?;
+        }
+    }
+
+    /// Waits a moment where few bodies have come, and takes those that come meanwhile.
+    async fn await_company(&self, fetched: &mut mpsc::Receiver<Fetched>, batch: &mut Vec<Fetched>) {
+        let (few, moment) = COMPANY;
+        if batch.len() >= few || self.dress.careful {
+            return;
+        }
+        tokio::select! {
+            () = self.halt.cancelled() => {}
+            () = self.all_came.cancelled() => {}
+            () = tokio::time::sleep(moment) => {}
+        }
+        while batch.len() < BATCH_MAX
+            && let Ok(body) = fetched.try_recv()
+        {
+            batch.push(body);
         }
     }
 
