@@ -15,6 +15,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Written to a spool file at once.
+const WRITE: usize = 256 * 1024;
 /// As much of a header as goes into its digest.
 const HEADER_MAX: usize = 256 * 1024;
 
@@ -151,6 +153,8 @@ impl Scan {
 
 pub(super) struct BodyWriter {
     store: Store,
+    /// For the file.
+    unwritten: Vec<u8>,
     length: u64,
     sha: Sha256,
     header: Vec<u8>,
@@ -164,6 +168,7 @@ impl BodyWriter {
     fn new(store: Store) -> Self {
         Self {
             store,
+            unwritten: Vec::new(),
             length: 0,
             sha: Sha256::new(),
             header: Vec::new(),
@@ -181,7 +186,14 @@ impl BodyWriter {
         self.scan.feed(rest, false);
         match &mut self.store {
             Store::Memory(buffer, _) => buffer.extend_from_slice(bytes),
-            Store::Spool(file) => file.write_all(bytes).await.map_err(Broken::Io)?,
+            Store::Spool(file) => {
+                // Each write is work for another thread.
+                self.unwritten.extend_from_slice(bytes);
+                if self.unwritten.len() >= WRITE {
+                    file.write_all(&self.unwritten).await.map_err(Broken::Io)?;
+                    self.unwritten.clear();
+                }
+            }
         }
         Ok(())
     }
@@ -211,6 +223,7 @@ impl BodyWriter {
 
     pub(super) async fn finish(mut self) -> Result<Body, Broken> {
         if let Store::Spool(file) = &mut self.store {
+            file.write_all(&self.unwritten).await.map_err(Broken::Io)?;
             file.flush().await.map_err(Broken::Io)?;
         }
         self.scan.traits.bare_cr |= self.scan.last == b'\r';
@@ -412,7 +425,8 @@ impl Body {
                 if at == 0 {
                     file.seek(SeekFrom::Start(0)).await?;
                 }
-                (&mut *file).take((most as u64).min(self.length - at)).read_to_end(buffer).await?;
+                buffer.resize((most as u64).min(self.length - at) as usize, 0);
+                file.read_exact(buffer).await?;
             }
         }
         Ok(())
