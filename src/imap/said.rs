@@ -226,6 +226,9 @@ async fn who_is_told_to_wait_or_to_sign_in_again_has_been_refused_nothing() {
         ("# NO [OVERQUOTA] Account exceeded command or bandwidth limits.", false),
         ("# NO AccessTokenExpired", false),
         ("# BAD Command received in Invalid state.", false),
+        ("# NO [UNAVAILABLE] Busy", false),
+        ("# BAD [INUSE] Locked", false),
+        ("# NO [LIMIT] Too many connections", false),
         ("# NO [NOPERM] no", true),
         ("# BAD Command Argument Error. 11", true),
     ] {
