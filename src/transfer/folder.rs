@@ -141,7 +141,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
         return Ok(Passed::Done(end));
     }
     let mut memory = Memory { together: TOGETHER_MAX, ..Memory::default() };
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut doubts) = (Backoff::default(), 0);
     let mut trouble: Option<Instant> = None;
     loop {
         if account.stop.is_cancelled() {
@@ -170,13 +170,13 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
                 return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
             }
             Ok(end) => return Ok(end),
-            Err(failure) => account.doubt(failure),
+            Err(failure) => account.doubt(failure, &mut doubts),
         };
         let (advanced, done) = (pass.advanced, pass.done);
         memory.vain = if done { 0 } else { memory.vain + 1 };
         // What is found again and again, where nothing lasts, is no progress.
         if done || advanced && memory.vain <= VAIN_MAX {
-            memory.fruitless = 0;
+            (memory.fruitless, doubts) = (0, 0);
             trouble = None;
             backoff.reset();
         } else if !matches!(failure.remedy(), Remedy::Later | Remedy::FewerConnections | Remedy::Refresh) {
@@ -405,7 +405,7 @@ impl Pass<'_> {
         if task.target_lasts {
             self.ask_permanent(uids, task.listing, &seen.target_opened, target).await?;
         }
-        let mut source = self.copy_all(task, uids, source, target).await?;
+        let mut source = Box::pin(self.copy_all(task, uids, source, target)).await?;
         if let Some(source) = source.as_mut().filter(|_| !uids.is_empty()) {
             if seen.source_lasts {
                 self.numbered_as(task.source_validity, source).await?;

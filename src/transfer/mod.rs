@@ -29,6 +29,7 @@ mod reconcile;
 mod removed;
 mod resend;
 mod stable;
+mod standing;
 mod survey;
 mod unchanged;
 mod verify;

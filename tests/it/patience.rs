@@ -8,7 +8,7 @@ use mailhaul::checkpoint::{AccountState, Ledger};
 use mailhaul::mail::{Fate, Side};
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Place};
 use mailhaul::transfer::{Ending, Event, Mode};
-use mailhaul_testserver::{Act, Budget, Config, Features, Keywords, Literals, NewMessage, Nth, Point, Server};
+use mailhaul_testserver::{Act, Budget, Config, Features, Keywords, Literals, NewMessage, Nth, Point, Rule, Server};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,8 +18,20 @@ use tokio::time::Instant;
 const SOURCE: u16 = 1;
 const TARGET: u16 = 2;
 
+/// What becomes of one connection more than a source takes.
+#[derive(Clone, Copy, Debug)]
+enum More {
+    HungUpOn,
+    Told(&'static str),
+    Refused,
+}
+
 /// The way to two servers in memory, one of which can be out of reach.
 struct Lines {
+    /// How many the source takes, by whatever stands before it.
+    takes: Mutex<Option<(u64, More)>>,
+    /// How often a connection to the source was begun.
+    dials: AtomicUsize,
     source: Server,
     target: Server,
     down: AtomicBool,
@@ -32,6 +44,8 @@ struct Lines {
 impl Lines {
     fn new(source: Config, target: Config) -> Arc<Self> {
         Arc::new(Self {
+            takes: Mutex::default(),
+            dials: AtomicUsize::new(0),
             source: Server::in_memory(source).unwrap(),
             target: Server::in_memory(target).unwrap(),
             down: AtomicBool::new(false),
@@ -62,14 +76,35 @@ impl Lines {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         NetError::Refused { at: Place::of(endpoint) }
     }
+
+    async fn reach_source(&self, endpoint: &Endpoint) -> Result<BoxedIo, NetError> {
+        use tokio::io::AsyncWriteExt;
+        self.dials.fetch_add(1, Ordering::SeqCst);
+        // One way there takes so long, and lets the server see who has left.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if self.down.load(Ordering::SeqCst) {
+            return Err(self.refuse(endpoint).await);
+        }
+        let takes = *self.takes.lock().unwrap();
+        let Some((_, more)) = takes.filter(|(takes, _)| self.source.stats().open >= *takes) else {
+            return Ok(Box::new(self.source.connect()));
+        };
+        let words = match more {
+            More::Refused => return Err(NetError::Refused { at: Place::of(endpoint) }),
+            More::HungUpOn => "",
+            More::Told(words) => words,
+        };
+        let (near, mut far) = tokio::io::duplex(1024);
+        far.write_all(words.as_bytes()).await.unwrap();
+        Ok(Box::new(near))
+    }
 }
 
 impl Dial for Lines {
     fn dial<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, Result<BoxedIo, NetError>> {
         Box::pin(async move {
             match endpoint.port {
-                SOURCE if self.down.load(Ordering::SeqCst) => Err(self.refuse(endpoint).await),
-                SOURCE => Ok(Box::new(self.source.connect()) as BoxedIo),
+                SOURCE => self.reach_source(endpoint).await,
                 _ => Ok(Box::new(self.target.connect()) as BoxedIo),
             }
         })
@@ -81,7 +116,11 @@ impl Dial for Lines {
 }
 
 fn haul(users: &[&str], more: &str) -> Haul {
-    let options = "[transfer]\ntimeout = \"60s\"\noutage = \"6h\"\nsettle = \"100ms\"";
+    haul_for("1h", users, more)
+}
+
+fn haul_for(outage: &str, users: &[&str], more: &str) -> Haul {
+    let options = format!("[transfer]\ntimeout = \"60s\"\noutage = \"{outage}\"\nsettle = \"100ms\"");
     let haul = Haul::new(End::plain(SOURCE), End::plain(TARGET)).in_memory().with(&format!("{options}\n{more}"));
     users.iter().fold(haul, |haul, user| haul.user(user, user))
 }
@@ -245,7 +284,7 @@ async fn a_source_that_is_down_is_asked_by_one_and_all_go_on_by_themselves() {
     let config = || users[1..].iter().fold(Config::plain("a"), |config, user| config.user(user, "pass"));
     let lines = Lines::new(config(), config());
     users.iter().for_each(|user| fill(&lines, user, 3, 4));
-    let haul = haul(&users, "[limits]\nconnections = 3");
+    let haul = haul_for("6h", &users, "[limits]\nconnections = 3");
     lines.run(&haul).await.assert_complete();
     users.iter().for_each(|user| lines.give(user, "INBOX", message(99)));
 
@@ -297,6 +336,101 @@ async fn a_host_that_hangs_up_on_one_more_is_taken_at_what_it_takes() {
     ["a", "b"].iter().for_each(|user| assert!(bodies(&lines.source, user) == bodies(&lines.target, user)));
     let down = |event: &Event| matches!(event, Event::Unreachable { .. });
     assert!(!ran.events.iter().any(down), "it is no outage: {:#?}", ran.events);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_is_run_into_seldom_however_it_shows() {
+    let users = ["a", "b", "c", "d"];
+    let config = || users[1..].iter().fold(Config::plain("a"), |config, user| config.user(user, "pass"));
+    let courier = More::Told("* BYE [ALERT] Maximum connection limit reached for 192.0.2.1\r\n");
+    for more in [More::HungUpOn, courier, More::Refused] {
+        let lines = Lines::new(config(), config());
+        *lines.takes.lock().unwrap() = Some((3, more));
+        users.iter().for_each(|user| fill(&lines, user, 6, 10));
+        let begin = Instant::now();
+        let ran = lines.run(&haul(&users, "[limits]\nconnections = 4\nmessages_per_second = 0.1")).await;
+        ran.assert_complete();
+        users.iter().for_each(|user| assert!(bodies(&lines.source, user) == bodies(&lines.target, user)));
+        // Before anybody has signed in, nobody can tell.
+        let connected = ran.events.iter().skip_while(|event| !matches!(event, Event::Copied { .. }));
+        let down = connected.filter(|event| matches!(event, Event::Unreachable { .. })).count();
+        let (dials, minutes) = (lines.dials.load(Ordering::SeqCst), begin.elapsed().as_secs() / 60);
+        println!("{more:?}: {dials} in {minutes} minutes, {down} down");
+        assert_eq!(down, 0, "{more:?}: others are connected");
+        assert!(minutes >= 10 && dials <= 60, "{more:?}: {dials} in {minutes} minutes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_takes_nobody_is_asked_by_one() {
+    let users: Vec<String> = (0..20).map(|at| format!("u{at}")).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    let config = || users[1..].iter().fold(Config::plain("u0"), |config, user| config.user(user, "pass"));
+    let lines = Lines::new(config(), config());
+    *lines.takes.lock().unwrap() =
+        Some((0, More::Told("* BYE [ALERT] Maximum connection limit reached for 192.0.2.1\r\n")));
+    users.iter().for_each(|user| fill(&lines, user, 1, 2));
+    let opened = async {
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        lines.takes.lock().unwrap().take();
+        lines.dials.load(Ordering::SeqCst)
+    };
+    let haul = haul(&users, "accounts = 20\n[limits]\nconnections = 2");
+    let (ran, dials) = tokio::join!(lines.run(&haul), opened);
+    ran.assert_complete();
+    // All may have begun at once; then one at a time, a minute apart and more.
+    assert!(dials <= 20 + 12, "{dials}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_behind_a_balancer_leaves_no_wall() {
+    let users = ["a", "b"];
+    let config = || Config::plain("a").user("b", "pass");
+    let lines = Lines::new(config(), config());
+    users.iter().for_each(|user| fill(&lines, user, 4, 60));
+    let restart = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let before = lines.source.stats().open;
+        lines.source.faults().add(Point::command("*"), Nth::All, Act::Drop);
+        *lines.takes.lock().unwrap() = Some((0, More::HungUpOn));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        lines.source.faults().clear();
+        lines.takes.lock().unwrap().take();
+        tokio::time::sleep(Duration::from_secs(180)).await;
+        (before, lines.source.stats().open)
+    };
+    let haul = haul(&users, "[limits]\nconnections = 4\nmessages_per_second = 0.2");
+    let (ran, (before, after)) = tokio::join!(lines.run(&haul), restart);
+    ran.assert_complete();
+    assert!(before >= 6 && after >= before, "{before} before, {after} three minutes after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_wait_keeps_nobody_from_finding_a_host_up() {
+    let config = || Config::plain("a").user("b", "pass");
+    let lines = Lines::new(config(), config());
+    ["a", "b"].iter().for_each(|user| fill(&lines, user, 2, 10));
+    let add = |user: &str, nth: u64, act: Act| {
+        lines.source.faults().push(Rule::new(Point::command("UID FETCH"), Nth::Only(nth), act).for_user(user));
+    };
+    // One account is told to wait when it wants a further connection; the other has lost its own.
+    let words = "BAD Request is throttled. Suggested Backoff Time: 3000000 milliseconds";
+    add("a", 2, Act::Delay(Duration::from_secs(2)));
+    add("a", 2, Act::Reply(words.to_owned()));
+    add("b", 2, Act::Delay(Duration::from_secs(1)));
+    add("b", 2, Act::Drop);
+    let outage = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        lines.down.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(110)).await;
+        lines.down.store(false, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(780)).await;
+        ["a", "b"].map(|user| bodies(&lines.source, user) == bodies(&lines.target, user))
+    };
+    let haul = haul(&["a", "b"], "[limits]\nconnections = 2");
+    let (ran, done) = tokio::join!(lines.run(&haul), outage);
+    ran.assert_complete();
+    assert_eq!(done, [false, true], "after fifteen minutes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -409,9 +543,19 @@ async fn a_mailbox_that_exchange_does_not_connect_for_a_minute_is_waited_for() {
     fill(&lines, "u", 1, 10);
     let words = || Act::Reply("BAD User is authenticated but not connected.".to_owned());
     lines.target.faults().add(Point::command("LIST"), Nth::Only(1), words());
-    let haul = haul(&["u"], "");
+    let haul = haul(&["u"], "[limits]\nconnections = 4");
     let end = lines.run(&haul).await.end;
     assert_eq!((end.accounts[0].failure.as_ref(), &end.accounts[0].fates), (None, &[(Fate::Copied, 10)].into()));
+    // Each of its connections meets it.
+    for folder in 1..6 {
+        let name = format!("Folder {folder}");
+        lines.source.account("u").create(&name).unwrap();
+        lines.give("u", &name, message(folder));
+    }
+    lines.target.faults().clear();
+    lines.target.faults().add(Point::command("EXAMINE"), Nth::First(5), words());
+    let end = lines.run(&haul).await.end;
+    assert_eq!((end.accounts[0].failure.as_ref(), &end.accounts[0].fates), (None, &[(Fate::Copied, 15)].into()));
     lines.give("u", "INBOX", message(77));
     lines.target.faults().add(Point::command("LIST"), Nth::All, words());
     let end = lines.run(&haul).await.end;

@@ -98,10 +98,14 @@ fn whose_connections_are_too_many_is_told_by_the_words() {
         ("Too many open connections (11 of 10 from 192.0.2.1, 3 of 50 for info)", Crowd::Host),
         ("Too many open connections (3 of 50 from 192.0.2.1, 11 of 10 for info)", Crowd::Account(Some(10))),
         ("[ALERT] Maximum connection limit reached for 192.0.2.1", Crowd::Host),
-        ("[LIMIT] Too many concurrent connections", Crowd::Host),
-        ("", Crowd::Host),
+        ("[LIMIT] Too many connections from your IP", Crowd::Host),
+        // Nothing tells it, and it is one user who is refused.
+        ("[LIMIT] Too many concurrent connections", Crowd::Account(None)),
+        ("Too many open connections (?)", Crowd::Account(None)),
+        ("", Crowd::Account(None)),
     ] {
-        assert_eq!(crowd(text.as_bytes()), expected, "{text}");
+        assert_eq!(crowd(P::SignIn, text.as_bytes()), expected, "{text}");
+        assert_eq!(crowd(P::Greeting, text.as_bytes()), Crowd::Host, "nobody has signed in: {text}");
     }
 }
 
@@ -290,7 +294,7 @@ proptest! {
             let got = classify(&Words { phase: ALL[phase], status, text: &text });
             let waits = matches!(got.kind, K::Throttled | K::Unavailable | K::TooManyConnections);
             prop_assert!(waits || got.wait.is_none());
-            let _ = (slower(status, &text), already_exists(&text), connections_max(&text), crowd(&text));
+            let _ = (slower(status, &text), already_exists(&text), connections_max(&text), crowd(ALL[phase], &text));
         }
     }
 }
