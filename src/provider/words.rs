@@ -51,8 +51,8 @@ pub struct Words<'a> {
 pub struct Verdict {
     /// What went wrong.
     pub kind: Kind,
-    /// The time the server named, or a known one for these words; only with [`Kind::Throttled`], [`Kind::Unavailable`]
-    /// and [`Kind::TooManyConnections`].
+    /// The time the server named, or a known one for these words; only with [`Kind::Throttled`], [`Kind::Unavailable`],
+    /// [`Kind::TooManyConnections`] and, where it may be read in a while, [`Kind::MessageUnreadable`].
     pub wait: Option<Duration>,
     /// It is the server that named the time: it is kept as it is, and does not grow.
     pub named: bool,
@@ -356,7 +356,7 @@ const TABLE: &[Row] = &[
         .hint("give it a name without spaces at its ends under [folders] rename"),
 
     // Yahoo and AOL, for a single message that may stay broken for days: imapsync 119, mutt-wizard 764.
-    row("uid fetch*server error", FETCH, Kind::MessageUnreadable),
+    row("uid fetch*server error", FETCH, Kind::MessageUnreadable).after(10),
     row("service is temporarily not available", ANY, Kind::Unavailable).after(30),
     // Yahoo: a message without a line end at its end: imapsync 209.
     row("additional arguments found after last expected argument", APPEND, Kind::MessageRefused)
@@ -462,7 +462,8 @@ fn judge(phase: Phase, code: &[u8], line: &[u8]) -> Option<(Kind, Option<u64>)> 
         b"authorizationfailed" => (Kind::MailboxClosed, None),
         b"privacyrequired" | b"logindisabled" => (Kind::TlsMissing, None),
         b"serverbug" if early => (Kind::Unavailable, None),
-        b"serverbug" | b"corruption" | b"expungeissued" if phase == Phase::Fetch => (Kind::MessageUnreadable, None),
+        b"serverbug" | b"expungeissued" if phase == Phase::Fetch => (Kind::MessageUnreadable, Some(10)),
+        b"corruption" if phase == Phase::Fetch => (Kind::MessageUnreadable, None),
         b"corruption" | b"trycreate" | b"nonexistent" => (Kind::FolderRefused, None),
         // RFC 3501's word for what it could not parse of a message.
         b"parse" if phase == Phase::Fetch => (Kind::MessageUnreadable, None),

@@ -67,8 +67,12 @@ pub(super) struct Memory {
     tried: bool,
     /// Passes that asked for a further one.
     again: u32,
-    /// How often a source that called itself unavailable in answer to FETCH was given time.
-    pub(super) spared: u32,
+    /// Passes in a row in which the source called itself unavailable when it was asked for many messages.
+    pub(super) held_up: u32,
+    /// Messages that may be the reason, or that may be read in a while: how often each was asked for alone in vain.
+    pub(super) put_off: BTreeMap<Uid, u32>,
+    /// Why some are to be asked for again.
+    pub(super) later: Option<Failure>,
     /// The source's UIDVALIDITY under which all this was learnt.
     epoch: Option<UidValidity>,
     /// Both folders have been opened and listed.
@@ -388,6 +392,7 @@ impl Pass<'_> {
         if !both.source_lasts || self.memory.epoch.replace(both.source_validity) != Some(both.source_validity) {
             self.memory.strikes.clear();
             self.memory.accused.clear();
+            self.memory.put_off.clear();
             self.memory.turned.clear();
             self.memory.refused.clear();
         }

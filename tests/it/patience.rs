@@ -225,7 +225,8 @@ async fn gmail_is_migrated_from_without_a_person() {
     let budget = Some(over_limits(25));
     let lines = Lines::new(Config { budget, ..Config::gmail("u") }, Config::plain("u"));
     fill(&lines, "u", 12, 15);
-    let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 3")).await;
+    // An hour is asked for, which is no outage.
+    let ran = lines.run(&haul_for("30min", &["u"], "[limits]\nconnections = 3")).await;
     ran.assert_complete();
     assert!(bodies(&lines.source, "u") == bodies(&lines.target, "u"));
     let (rests, asked_in_vain) = lines.source.rests();
@@ -355,7 +356,6 @@ async fn a_wall_is_run_into_seldom_however_it_shows() {
         let connected = ran.events.iter().skip_while(|event| !matches!(event, Event::Copied { .. }));
         let down = connected.filter(|event| matches!(event, Event::Unreachable { .. })).count();
         let (dials, minutes) = (lines.dials.load(Ordering::SeqCst), begin.elapsed().as_secs() / 60);
-        println!("{more:?}: {dials} in {minutes} minutes, {down} down");
         assert_eq!(down, 0, "{more:?}: others are connected");
         assert!(minutes >= 10 && dials <= 60, "{more:?}: {dials} in {minutes} minutes");
     }
@@ -560,4 +560,87 @@ async fn a_mailbox_that_exchange_does_not_connect_for_a_minute_is_waited_for() {
     lines.target.faults().add(Point::command("LIST"), Nth::All, words());
     let end = lines.run(&haul).await.end;
     assert_eq!(end.accounts[0].ending, Ending::Failed, "then it needs a person");
+}
+
+/// One folder of large messages: some to a command, and several commands to come.
+fn fill_large(lines: &Lines, messages: usize) {
+    let rest = "0123456789abcdef".repeat(12_500);
+    for at in 0..messages {
+        let text = format!("Message-ID: <{at}@x>\r\nSubject: {at}\r\n\r\n{rest}\r\n");
+        lines.give("u", "INBOX", dated(text, at));
+    }
+}
+
+fn asked_for_bodies(lines: &Lines) -> Vec<String> {
+    let log = lines.source.log();
+    log.into_iter().map(|logged| logged.line).filter(|line| line.contains("BODY.PEEK[]")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_unavailable_when_asked_for_messages_is_waited_for() {
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill_large(&lines, 100);
+    // All that has a body is out of reach for half an hour, and the folder can be listed.
+    let busy = || Act::Reply("NO [UNAVAILABLE] Busy".to_owned());
+    let rules: Vec<_> = (30..=100)
+        .map(|uid| Rule::new(Point::FetchBody(uid), Nth::All, busy()))
+        .map(|rule| lines.source.faults().push(rule))
+        .collect();
+    let outage = async {
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        rules.iter().for_each(|rule| lines.source.faults().remove(*rule));
+        asked_for_bodies(&lines).len()
+    };
+    let haul = haul_for("6h", &["u"], "[limits]\nconnections = 1");
+    let (ran, asked) = tokio::join!(lines.run(&haul), outage);
+    ran.assert_complete();
+    assert_eq!(ran.end.accounts[0].fates, [(Fate::Copied, 100)].into());
+    assert!(asked < 120, "it is asked ever less often: {asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_asked_for_once_a_source_is_unavailable() {
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill_large(&lines, 200);
+    lines.source.faults().add(Point::FetchBody(25), Nth::Only(1), Act::Reply("NO [UNAVAILABLE] Busy".to_owned()));
+    let begin = Instant::now();
+    let asked_at_once = async {
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        asked_for_bodies(&lines).len()
+    };
+    let haul = haul(&["u"], "[limits]\nconnections = 1");
+    let (ran, asked) = tokio::join!(lines.run(&haul), asked_at_once);
+    ran.assert_complete();
+    assert!(begin.elapsed() >= Duration::from_millis(200));
+    // Twenty commands in all; a few were under way.
+    assert!((3..10).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_refused_alone_again_and_again_is_listed_and_the_others_arrive() {
+    for (words, seconds) in [
+        ("NO [UNAVAILABLE] Busy", 70),
+        ("NO [UNAVAILABLE] UID FETCH Server error - Please try again later", 70),
+        ("NO [SERVERBUG] Internal error occurred.", 70),
+        ("NO The requested message could not be converted to an RFC-822 compatible format.", 0),
+    ] {
+        for tries in [1_u64, 3, u64::MAX] {
+            let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+            fill_large(&lines, 40);
+            // Two of them, and each is refused so often in company and alone.
+            for uid in [12, 13] {
+                lines.source.faults().add(Point::FetchBody(uid), Nth::First(tries), Act::Reply(words.to_owned()));
+            }
+            let begin = Instant::now();
+            let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 1")).await;
+            let (end, took) = (&ran.end.accounts[0], begin.elapsed().as_secs());
+            assert_eq!(end.failure, None, "{words} {tries}");
+            if tries == u64::MAX {
+                assert_eq!(end.fates, [(Fate::Copied, 38), (Fate::Unreadable, 2)].into(), "{words}");
+                assert!((seconds..seconds + 120).contains(&took), "{words}: {took} s");
+            } else if seconds > 0 {
+                assert_eq!(end.fates, [(Fate::Copied, 40)].into(), "{words} {tries}");
+            }
+        }
+    }
 }
