@@ -48,7 +48,7 @@ impl Pass<'_> {
             let Some(refused) = self.memory.refused.remove(&uid) else { continue };
             source = self.try_otherwise(task, uid, refused, source, target).await?;
         }
-        // Nobody waits for those.
+        // None of the others waits for those.
         let (late, uids): (Vec<Uid>, Vec<Uid>) =
             uids.into_iter().partition(|uid| self.memory.put_off.contains_key(uid));
         // Only what can have been under way together is suspect.

@@ -20,6 +20,7 @@ mod folder;
 mod forecast;
 mod haste;
 mod look;
+mod memory;
 mod names;
 mod namesake;
 mod otherwise;

@@ -644,3 +644,50 @@ async fn a_message_that_is_refused_alone_again_and_again_is_listed_and_the_other
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_for_which_a_target_is_unavailable_keeps_no_other_back() {
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill(&lines, "u", 1, 40);
+    let busy = || Act::Reply("NO [UNAVAILABLE] Server Unavailable. 15".to_owned());
+    let rule = lines.target.faults().add(Point::AppendContaining(b"Subject: 5\r\n".to_vec()), Nth::All, busy());
+    let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 1")).await;
+    let end = &ran.end.accounts[0];
+    assert_eq!((end.ending, end.fates.get(&Fate::Copied)), (Ending::Parked, Some(&39)), "{end:#?}");
+    lines.target.faults().remove(rule);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_wants_to_be_asked_nothing_is_not_kept_awake() {
+    let features = Features { multiappend: false, ..Features::default() };
+    let lines = Lines::new(Config::plain("u"), Config { features, ..Config::plain("u") });
+    fill(&lines, "u", 1, 12);
+    let slower = "OK Done. Request is throttled. Suggested Backoff Time: 900000 milliseconds".to_owned();
+    lines.target.faults().add(Point::after_execute("APPEND"), Nth::Only(5), Act::Reply(slower));
+    lines.source.faults().add(Point::FetchBody(30), Nth::Only(1), Act::Delay(Duration::from_secs(50)));
+    let haul = haul(&["u"], "[limits]\nconnections = 1");
+    lines.run(&haul).await.assert_complete();
+    let log = lines.target.log();
+    let at = log.iter().filter(|logged| logged.verb == "APPEND").nth(4).unwrap().at;
+    let early = log.iter().filter(|logged| logged.at > at && logged.at.duration_since(at) < Duration::from_secs(900));
+    let early: Vec<_> = early.map(|logged| logged.line.clone()).collect();
+    assert!(early.is_empty(), "{early:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_only_connection_gives_it_to_others_for_a_turn() {
+    let config = || Config::plain("big").user("a", "pass");
+    let lines = Lines::new(config(), config());
+    fill(&lines, "big", 1, 300);
+    fill(&lines, "a", 1, 3);
+    let limits = "[limits]\nconnections = 1\nmessages_per_second = 0.1\n[limits.host]\nconnections = 1";
+    let ran = lines.run(&haul(&["big", "a"], limits)).await;
+    ran.assert_complete();
+    ["big", "a"].iter().for_each(|user| assert!(bodies(&lines.source, user) == bodies(&lines.target, user)));
+    let done = |event: &Event| match event {
+        Event::AccountDone { account, .. } => Some(account.clone()),
+        _ => None,
+    };
+    let order: Vec<String> = ran.events.iter().filter_map(done).collect();
+    assert_eq!(order, ["a", "big"]);
+}
