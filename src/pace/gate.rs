@@ -16,6 +16,11 @@ const QUIET: Duration = Duration::from_secs(10 * 60);
 /// The same where the host has said nothing and hung up, for the first time: it may have been chance. Doubles up to the other.
 const QUIET_MIN: Duration = Duration::from_secs(60);
 
+/// So long somebody waits for a connection of one who has no more than one more: then they take turns.
+const TURN: Duration = Duration::from_secs(10 * 60);
+/// What was promised is given by then, or somebody else is asked: whoever promised may have come to an end otherwise.
+const PROMISE: Duration = Duration::from_secs(60);
+
 /// The gates of all hosts. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
@@ -115,8 +120,18 @@ struct Wall {
 struct Waiter {
     holder: u64,
     leave: oneshot::Sender<Permit>,
-    /// Somebody gives up a connection for this one.
-    promised: bool,
+    since: Instant,
+    /// When somebody promised to give up a connection for this one.
+    promised: Option<Instant>,
+}
+
+impl Waiter {
+    /// Says whether who holds `own` is to give up one for this waiter, who holds `held`: where it would still have as many
+    /// then, or has had its turn; unless somebody else does.
+    fn may_ask(&self, own: usize, held: usize) -> bool {
+        (held + 1 < own || held < own && self.since.elapsed() >= TURN)
+            && self.promised.is_none_or(|promised| promised.elapsed() >= PROMISE)
+    }
 }
 
 impl State {
@@ -235,7 +250,7 @@ impl Gate {
                 return self.inner.take(&mut state, self.holder.id);
             }
             let (leave, turn) = oneshot::channel();
-            state.waiting.push(Waiter { holder: self.holder.id, leave, promised: false });
+            state.waiting.push(Waiter { holder: self.holder.id, leave, since: Instant::now(), promised: None });
             turn
         };
         self.close_idle();
@@ -288,7 +303,8 @@ impl Gate {
             if self.promise() {
                 return;
             }
-            changed.await;
+            // Who waits may have waited long enough by then.
+            drop(tokio::time::timeout(PROMISE, changed).await);
         }
     }
 
@@ -297,11 +313,9 @@ impl Gate {
         state.is_waited_for();
         let own = state.of(self.holder.id);
         let held = state.held.clone();
-        let fewer = |waiter: &&mut Waiter| !waiter.promised && held.get(&waiter.holder).copied().unwrap_or(0) + 1 < own;
-        match state.waiting.iter_mut().find(fewer) {
-            Some(waiter) => !std::mem::replace(&mut waiter.promised, true),
-            None => false,
-        }
+        let asks = |waiter: &&mut Waiter| waiter.may_ask(own, held.get(&waiter.holder).copied().unwrap_or(0));
+        let asking = state.waiting.iter_mut().find(asks);
+        asking.map(|waiter| waiter.promised = Some(Instant::now())).is_some()
     }
 
     /// Asks those who have more than this one for what they do not use, until one has given something.
@@ -605,6 +619,22 @@ mod tests {
         settle().await;
         assert_eq!(workers.iter().filter(|worker| worker.is_finished()).count(), 1);
         workers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_the_only_connection_gives_it_up_when_somebody_has_waited_for_long() {
+        let hosts = Hosts::default();
+        let (one, other) = (hosts.gate("a", Some(1)), hosts.gate("a", None));
+        let _held = fill(&one, 1).await;
+        let _waits = tokio::spawn(async move { other.acquire().await });
+        settle().await;
+        let begin = Instant::now();
+        one.give_way().await;
+        let waited = begin.elapsed();
+        assert!((TURN..TURN + PROMISE).contains(&waited), "{waited:?}");
+        // It came to nothing.
+        one.give_way().await;
+        assert!(begin.elapsed() >= waited + PROMISE && begin.elapsed() <= waited + PROMISE * 2);
     }
 
     #[tokio::test(start_paused = true)]
