@@ -41,6 +41,10 @@ pub trait Brake: Send + Sync {
     /// # Errors
     /// Somebody asked to stop, long enough ago that what is under way is given up.
     fn bytes(&self, count: u64) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Says whether the server wants to be asked nothing now.
+    fn is_held(&self) -> bool {
+        false
+    }
     /// At most this many messages and bytes are to be asked for at once, now.
     fn burst(&self) -> (u32, u64);
     /// Takes `bytes` of bodies out of what may be fetched at all for the time being, before they are asked for.

@@ -661,14 +661,16 @@ async fn a_message_for_which_a_target_is_unavailable_keeps_no_other_back() {
 async fn a_target_that_wants_to_be_asked_nothing_is_not_kept_awake() {
     let features = Features { multiappend: false, ..Features::default() };
     let lines = Lines::new(Config::plain("u"), Config { features, ..Config::plain("u") });
-    fill(&lines, "u", 1, 12);
+    fill_large(&lines, 6);
     let slower = "OK Done. Request is throttled. Suggested Backoff Time: 900000 milliseconds".to_owned();
-    lines.target.faults().add(Point::after_execute("APPEND"), Nth::Only(5), Act::Reply(slower));
-    lines.source.faults().add(Point::FetchBody(30), Nth::Only(1), Act::Delay(Duration::from_secs(50)));
-    let haul = haul(&["u"], "[limits]\nconnections = 1");
+    lines.target.faults().add(Point::after_execute("APPEND"), Nth::Only(3), Act::Reply(slower));
+    // Between two messages the target has nothing to do.
+    lines.source.faults().add(Point::FetchBody(5), Nth::Only(1), Act::Delay(Duration::from_secs(400)));
+    let options = "[transfer]\ntimeout = \"600s\"\nsettle = \"100ms\"\n[limits]\nconnections = 1";
+    let haul = Haul::new(End::plain(SOURCE), End::plain(TARGET)).in_memory().with(options).user("u", "u");
     lines.run(&haul).await.assert_complete();
     let log = lines.target.log();
-    let at = log.iter().filter(|logged| logged.verb == "APPEND").nth(4).unwrap().at;
+    let at = log.iter().filter(|logged| logged.verb == "APPEND").nth(2).unwrap().at;
     let early = log.iter().filter(|logged| logged.at > at && logged.at.duration_since(at) < Duration::from_secs(900));
     let early: Vec<_> = early.map(|logged| logged.line.clone()).collect();
     assert!(early.is_empty(), "{early:#?}");
