@@ -162,7 +162,7 @@ impl Haste for Heed {
     fn heard(&self, slower: Slower) {
         match slower {
             Slower::For(time) => self.hold.keep(time),
-            Slower::Somewhat => self.hold.grow(),
+            Slower::Somewhat => self.hold.halve(),
         }
         let seconds = self.hold.left().unwrap_or_default().as_secs_f64().ceil();
         tracing::info!(account = self.account, side = %self.side, seconds, "the server asks for less haste");
