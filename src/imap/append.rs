@@ -320,6 +320,8 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                     match next {
                         Ok(Some(outgoing)) => outgoing,
                         Ok(None) => break,
+                        // Who wants to be asked nothing is asked nothing.
+                        Err(_) if brake.is_held() => continue,
                         Err(_) => {
                             let turns = self.turns;
                             if self.hold(turn(turns)).await?.is_err() {

@@ -1,7 +1,7 @@
 //! What can go wrong on the wire, and its translation into a [`Failure`].
 
 use crate::auth::AuthError;
-use crate::failure::{Failure, Kind, harmless};
+use crate::failure::{Failure, Kind, Remedy, harmless};
 use crate::mail::Side;
 use crate::net::{Endpoint, NetError};
 use crate::provider::{self, Phase, Status, Words};
@@ -134,7 +134,7 @@ impl ImapError {
     /// is told to wait, or to sign in again, has been refused nothing.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        let for_itself = |kind| !matches!(kind, Kind::Throttled | Kind::TokenExpired | Kind::Lost);
+        let for_itself = |kind: Kind| matches!(kind.act().1, Remedy::Again | Remedy::Skip | Remedy::Ask);
         matches!(self, Self::Refused { refusal, .. }
             if refusal.status != Status::Bye && for_itself(refusal.verdict().kind))
     }

@@ -10,7 +10,7 @@ use super::haste::Heed;
 use super::session::{BodySeen, End, Session, parse_fetch, uid_sets};
 use super::token::starts_with;
 use super::wire::{BodySink, Broken};
-use crate::failure::Failure;
+use crate::failure::{Failure, Scope};
 use crate::mail::Uid;
 use crate::provider::{Phase, Status};
 use futures_util::future::BoxFuture;
@@ -41,6 +41,10 @@ pub trait Brake: Send + Sync {
     /// # Errors
     /// Somebody asked to stop, long enough ago that what is under way is given up.
     fn bytes(&self, count: u64) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Says whether the server wants to be asked nothing now.
+    fn is_held(&self) -> bool {
+        false
+    }
     /// At most this many messages and bytes are to be asked for at once, now.
     fn burst(&self) -> (u32, u64);
     /// Takes `bytes` of bodies out of what may be fetched at all for the time being, before they are asked for.
@@ -200,7 +204,8 @@ impl<E: End> Session<E> {
     /// Gives the messages that have not come.
     ///
     /// # Errors
-    /// A broken connection; what has come by then has been handed on.
+    /// A refusal that is not about a message: then nothing more is asked for, and the session can be used. A broken connection.
+    /// What has come by then has been handed on.
     pub async fn fetch_bodies(
         &mut self,
         wanted: &[(Uid, u64)],
@@ -215,7 +220,10 @@ impl<E: End> Session<E> {
         match self.fetch_all(wanted, room, brake, out, &mut fetch).await {
             Ok(whole) => {
                 self.connection.poisoned = !whole;
-                Ok(fetch.refused)
+                match fetch.put_off {
+                    Some(refusal) => Err(ImapError::refused("fetch messages".to_owned(), refusal)),
+                    None => Ok(fetch.refused),
+                }
             }
             Err(broken) => Err(self.connection.broken("fetch messages", Phase::Fetch, broken)),
         }
@@ -306,12 +314,17 @@ struct Fetching {
     /// In the order in which they were sent; the first has its turn.
     under_way: VecDeque<Asked>,
     refused: Vec<RefusedFetch>,
+    /// The server has something against going on, whatever is asked for.
+    put_off: Option<Refusal>,
 }
 
 impl Fetching {
     /// Says whether a command may be sent: beside others only where nothing holds anything back.
     fn may_ask(&self, burst: (u32, u64), heed: &Heed) -> bool {
         let bytes: u64 = self.under_way.iter().map(|asked| asked.bytes).sum();
+        if self.put_off.is_some() {
+            return false;
+        }
         let beside = burst == (u32::MAX, u64::MAX)
             && !heed.is_held()
             && self.under_way.len() < COMMANDS_MAX
@@ -364,10 +377,13 @@ impl Fetching {
             return Err(Broken::Protocol(format!("an answer to \"{}\"", crate::failure::harmless(tag))));
         };
         (asked.tag, asked.bytes) = (None, 0);
-        let refusal = match completion.status {
+        let mut refusal = match completion.status {
             Status::Ok => None,
             status => Some(Refusal { phase: Phase::Fetch, status, words: completion.words }),
         };
+        if refusal.as_ref().is_some_and(|refusal| refusal.verdict().kind.act().0 > Scope::Folder) {
+            self.put_off = self.put_off.take().or(refusal.take());
+        }
         let missing: Vec<Uid> = std::mem::take(&mut asked.open).into_iter().collect();
         if !missing.is_empty() {
             self.refused.push((missing, refusal));

@@ -1,7 +1,8 @@
 //! Who may hold how much of a memory that many share.
 //!
-//! Each has a part, and one part more than there are sharers is cut, so that a newcomer finds something: an account that moves
-//! ten kilobytes a second would else hold for an hour what others need for a second.
+//! Each has a part, and one part more than there are sharers is cut: an account that moves ten kilobytes a second would else
+//! hold for an hour what others need for a second. Who took more before others came keeps it until it is used; a newcomer may
+//! always hold one body.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

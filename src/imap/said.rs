@@ -89,8 +89,8 @@ async fn gmail_says() {
 async fn yahoo_icloud_and_zoho_say() {
     #[rustfmt::skip]
     check(&[
-        (P::Fetch, "# NO [UNAVAILABLE] UID FETCH Server error while fetching messages", K::MessageUnreadable, None),
-        (P::Fetch, "# NO [UNAVAILABLE] UID FETCH Server error - Please try again later", K::MessageUnreadable, None),
+        (P::Fetch, "# NO [UNAVAILABLE] UID FETCH Server error while fetching messages", K::MessageUnreadable, Some(10_000)),
+        (P::Fetch, "# NO [UNAVAILABLE] UID FETCH Server error - Please try again later", K::MessageUnreadable, Some(10_000)),
         (P::Fetch, "# NO [UNAVAILABLE] UID FETCH Service is temporarily not available", K::Unavailable, Some(30_000)),
         (P::Append, "# BAD [CLIENTBUG] Additional arguments found after last expected argument", K::MessageRefused, None),
         (P::SignIn, "# NO [AUTHENTICATIONFAILED] LOGIN Invalid credentials", K::SignInRefused, None),
@@ -110,7 +110,7 @@ async fn dovecot_says() {
         (P::SignIn, "# NO [UNAVAILABLE] Temporary authentication failure. [mail1:2026-11-22 10:00:00]", K::Unavailable, Some(60_000)),
         (P::SignIn, "# NO [UNAVAILABLE] Internal error occurred. Refer to server log for more information.", K::Unavailable, Some(60_000)),
         (P::SignIn, "# NO [UNAVAILABLE] Account is temporarily unavailable.", K::Unavailable, Some(300_000)),
-        (P::Fetch, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00] (0.001 + 0.000 secs).", K::MessageUnreadable, None),
+        (P::Fetch, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00] (0.001 + 0.000 secs).", K::MessageUnreadable, Some(10_000)),
         (P::Open, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::FolderRefused, None),
         (P::Append, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageRefused, None),
         (P::Append, "# NO [INUSE] Timeout while waiting for lock (60.1 + 0.000 secs).", K::Unavailable, Some(10_000)),
@@ -205,9 +205,9 @@ async fn codes_of_the_standard_are_said_anywhere() {
         (P::Open, "# NO mailbox in use [INUSE]", K::Unavailable, Some(10_000)),
         (P::List, "# NO busy [UNAVAILABLE]", K::Unavailable, None),
         (P::SignIn, "# NO [SERVERBUG] x", K::Unavailable, None),
-        (P::Fetch, "# NO [SERVERBUG] x", K::MessageUnreadable, None),
+        (P::Fetch, "# NO [SERVERBUG] x", K::MessageUnreadable, Some(10_000)),
         (P::Open, "# NO [CORRUPTION] x", K::FolderRefused, None),
-        (P::Fetch, "# NO [EXPUNGEISSUED] some are gone", K::MessageUnreadable, None),
+        (P::Fetch, "# NO [EXPUNGEISSUED] some are gone", K::MessageUnreadable, Some(10_000)),
         (P::Fetch, "# NO slow down (Failure) [THROTTLED]", K::Throttled, Some(60_000)),
         (P::Fetch, "* BYE [UNAVAILABLE] Server shutting down.", K::Unavailable, None),
     ]).await;
@@ -226,6 +226,9 @@ async fn who_is_told_to_wait_or_to_sign_in_again_has_been_refused_nothing() {
         ("# NO [OVERQUOTA] Account exceeded command or bandwidth limits.", false),
         ("# NO AccessTokenExpired", false),
         ("# BAD Command received in Invalid state.", false),
+        ("# NO [UNAVAILABLE] Busy", false),
+        ("# BAD [INUSE] Locked", false),
+        ("# NO [LIMIT] Too many connections", false),
         ("# NO [NOPERM] no", true),
         ("# BAD Command Argument Error. 11", true),
     ] {

@@ -8,15 +8,12 @@
 //!    └──────────── reached(), by whomever ◀─────┘
 //! ```
 
-use super::Backoff;
+use super::{Backoff, PAUSE_MIN};
 use crate::failure::Failure;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio::time::Instant;
-
-/// However short the first delays are: a host is not asked in a tight loop.
-const PAUSE_MIN: Duration = Duration::from_millis(200);
 
 /// Since when a host cannot be reached, and why.
 #[derive(Debug, Clone)]
@@ -114,13 +111,13 @@ impl Attempt {
         match down.as_mut() {
             Some(known) if self.probe.is_some() => {
                 known.outage.failure = failure.clone();
-                known.due = next(&mut known.backoff);
+                known.due = next(&mut known.backoff, failure);
             }
             // What was under way when it was found out tells nothing new.
             Some(_) => {}
             None => {
                 let mut backoff = Backoff::default();
-                let due = next(&mut backoff);
+                let due = next(&mut backoff, failure);
                 let outage = Outage { since: SystemTime::now(), failure: failure.clone() };
                 *down = Some(Down { outage, due, backoff });
             }
@@ -128,8 +125,13 @@ impl Attempt {
     }
 }
 
-fn next(backoff: &mut Backoff) -> Instant {
-    Instant::now() + backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN)
+/// A time that is known for a host's words is kept here too.
+fn next(backoff: &mut Backoff, failure: &Failure) -> Instant {
+    let pause = match failure.wait {
+        Some(least) => backoff.from(least),
+        None => backoff.next().unwrap_or(PAUSE_MIN),
+    };
+    Instant::now() + pause.max(PAUSE_MIN)
 }
 
 #[cfg(test)]
@@ -138,6 +140,7 @@ mod tests {
     use crate::failure::Kind;
     use crate::mail::Side;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     fn failure(text: &str) -> Failure {
         Failure::new(Side::Source, Kind::Unreachable, text)
@@ -223,6 +226,17 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(1), breaker.enter()).await.is_err());
         drop(probe);
         assert!(breaker.enter().await.is_probe());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_is_known_for_a_hosts_words_is_kept_before_the_next_probe() {
+        let breaker = Breaker::default();
+        for least in [60, 120, 240] {
+            breaker.enter().await.lost(&failure("too many").with_wait(Some(Duration::from_secs(60)), false));
+            let begin = Instant::now();
+            assert!(breaker.enter().await.is_probe());
+            assert!((least..least + 16).contains(&begin.elapsed().as_secs()), "{least}: {:?}", begin.elapsed());
+        }
     }
 
     #[tokio::test(start_paused = true)]

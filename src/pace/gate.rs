@@ -16,6 +16,11 @@ const QUIET: Duration = Duration::from_secs(10 * 60);
 /// The same where the host has said nothing and hung up, for the first time: it may have been chance. Doubles up to the other.
 const QUIET_MIN: Duration = Duration::from_secs(60);
 
+/// So long somebody waits for a connection of one who has no more than one more: then they take turns.
+const TURN: Duration = Duration::from_secs(10 * 60);
+/// What was promised is given by then, or somebody else is asked: whoever promised may have come to an end otherwise.
+const PROMISE: Duration = Duration::from_secs(60);
+
 /// The gates of all hosts. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
@@ -83,6 +88,8 @@ type CloseIdle = Arc<dyn Fn() -> bool + Send + Sync>;
 struct State {
     /// By holder; who has none is not in it.
     held: BTreeMap<u64, usize>,
+    /// Those of them that have signed in: what the host has taken.
+    entered: usize,
     /// What may be held at most, ever. None: no limit.
     max: Option<usize>,
     wall: Option<Wall>,
@@ -106,13 +113,25 @@ struct Wall {
     limit: usize,
     since: Instant,
     quiet: Duration,
+    /// The host has said nothing: there is no wall after all if it takes more than these. None: it has.
+    suspected: Option<usize>,
 }
 
 struct Waiter {
     holder: u64,
     leave: oneshot::Sender<Permit>,
-    /// Somebody gives up a connection for this one.
-    promised: bool,
+    since: Instant,
+    /// When somebody promised to give up a connection for this one.
+    promised: Option<Instant>,
+}
+
+impl Waiter {
+    /// Says whether who holds `own` is to give up one for this waiter, who holds `held`: where it would still have as many
+    /// then, or has had its turn; unless somebody else does.
+    fn may_ask(&self, own: usize, held: usize) -> bool {
+        (held + 1 < own || held < own && self.since.elapsed() >= TURN)
+            && self.promised.is_none_or(|promised| promised.elapsed() >= PROMISE)
+    }
 }
 
 impl State {
@@ -125,10 +144,24 @@ impl State {
         }
         match self.max {
             Some(max) if wall.limit >= max => {
-                self.wall = None;
+                self.fall();
                 Some(max)
             }
             _ => Some(wall.limit),
+        }
+    }
+
+    /// There is no wall, and what was taken for one was chance.
+    fn fall(&mut self) {
+        (self.wall, self.quiet) = (None, None);
+    }
+
+    /// The host has taken so many at once: its wall is no lower.
+    fn took(&mut self, connections: usize) {
+        let Some(wall) = &mut self.wall else { return };
+        wall.limit = wall.limit.max(connections);
+        if wall.suspected.is_some_and(|suspected| connections > suspected) {
+            self.fall();
         }
     }
 
@@ -169,7 +202,7 @@ impl Inner {
 
     fn take(self: &Arc<Self>, state: &mut State, holder: u64) -> Permit {
         *state.held.entry(holder).or_default() += 1;
-        Permit { inner: Arc::clone(self), holder }
+        Permit { inner: Arc::clone(self), holder, entered: false }
     }
 
     /// Gives what is free to those who wait for it.
@@ -217,7 +250,7 @@ impl Gate {
                 return self.inner.take(&mut state, self.holder.id);
             }
             let (leave, turn) = oneshot::channel();
-            state.waiting.push(Waiter { holder: self.holder.id, leave, promised: false });
+            state.waiting.push(Waiter { holder: self.holder.id, leave, since: Instant::now(), promised: None });
             turn
         };
         self.close_idle();
@@ -270,7 +303,8 @@ impl Gate {
             if self.promise() {
                 return;
             }
-            changed.await;
+            // Who waits may have waited long enough by then.
+            drop(tokio::time::timeout(PROMISE, changed).await);
         }
     }
 
@@ -279,11 +313,9 @@ impl Gate {
         state.is_waited_for();
         let own = state.of(self.holder.id);
         let held = state.held.clone();
-        let fewer = |waiter: &&mut Waiter| !waiter.promised && held.get(&waiter.holder).copied().unwrap_or(0) + 1 < own;
-        match state.waiting.iter_mut().find(fewer) {
-            Some(waiter) => !std::mem::replace(&mut waiter.promised, true),
-            None => false,
-        }
+        let asks = |waiter: &&mut Waiter| waiter.may_ask(own, held.get(&waiter.holder).copied().unwrap_or(0));
+        let asking = state.waiting.iter_mut().find(asks);
+        asking.map(|waiter| waiter.promised = Some(Instant::now())).is_some()
     }
 
     /// Asks those who have more than this one for what they do not use, until one has given something.
@@ -302,11 +334,11 @@ impl Gate {
     /// Learns that the host takes no more than `connections`: from now on no more are opened, and 1 at least. Those that
     /// are open stay. After ten minutes without another refusal one more is allowed, up to the limit given.
     pub fn learn_wall(&self, connections: usize) {
-        self.wall(connections, QUIET);
+        self.wall(connections, QUIET, None);
     }
 
     /// Learns that the host hung up on a connection beyond these without a word: taken for a wall, and tried again sooner, since
-    /// it may have been chance. Each time it happens the next try is later.
+    /// it may have been chance. Each time it happens the next try is later, until the host takes one more than these.
     pub fn suspect_wall(&self, connections: usize) {
         let quiet = {
             let mut state = self.state();
@@ -314,22 +346,45 @@ impl Gate {
             state.quiet = Some(quiet);
             quiet
         };
-        self.wall(connections, quiet);
+        let connections = connections.max(1);
+        self.wall(connections, quiet, Some(connections));
     }
 
-    fn wall(&self, connections: usize, quiet: Duration) {
+    /// Learns that the host takes nobody: who was hung up on met no wall.
+    pub fn suspect_none(&self) {
+        let mut state = self.state();
+        if state.wall.is_some_and(|wall| wall.suspected.is_some()) {
+            state.fall();
+        }
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+
+    /// Learns that the host has taken so many connections at once: its wall is no lower.
+    pub fn took(&self, connections: usize) {
+        self.state().took(connections);
+        self.inner.changed.notify_waiters();
+    }
+
+    fn wall(&self, connections: usize, quiet: Duration, suspected: Option<usize>) {
         {
             let mut state = self.state();
             let limit = state.limit().map_or(connections, |limit| limit.min(connections));
-            state.wall = Some(Wall { limit: limit.max(1), since: Instant::now(), quiet });
+            state.wall = Some(Wall { limit: limit.max(1), since: Instant::now(), quiet, suspected });
         }
         self.inner.changed.notify_waiters();
     }
 
-    /// Gives how many connections exist: one fewer than this is what the host took when it refuses the newest.
+    /// Gives how many connections exist or are being opened.
     #[must_use]
     pub fn held(&self) -> usize {
         self.state().total()
+    }
+
+    /// Gives how many have signed in ([`Permit::enter`]): what the host took when it refuses one more.
+    #[must_use]
+    pub fn entered(&self) -> usize {
+        self.state().entered
     }
 
     /// Gives how many may exist now. None: no limit.
@@ -357,12 +412,29 @@ impl Gate {
 pub struct Permit {
     inner: Arc<Inner>,
     holder: u64,
+    entered: bool,
+}
+
+impl Permit {
+    /// The host has taken this connection: whatever it may have refused meanwhile, it takes so many.
+    pub fn enter(&mut self) {
+        if std::mem::replace(&mut self.entered, true) {
+            return;
+        }
+        let mut state = self.inner.state();
+        state.entered += 1;
+        let entered = state.entered;
+        state.took(entered);
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         {
             let mut state = self.inner.state();
+            state.entered -= usize::from(self.entered);
             if let Some(held) = state.held.get_mut(&self.holder) {
                 *held -= 1;
                 if *held == 0 {
@@ -550,6 +622,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_has_the_only_connection_gives_it_up_when_somebody_has_waited_for_long() {
+        let hosts = Hosts::default();
+        let (one, other) = (hosts.gate("a", Some(1)), hosts.gate("a", None));
+        let _held = fill(&one, 1).await;
+        let _waits = tokio::spawn(async move { other.acquire().await });
+        settle().await;
+        let begin = Instant::now();
+        one.give_way().await;
+        let waited = begin.elapsed();
+        assert!((TURN..TURN + PROMISE).contains(&waited), "{waited:?}");
+        // It came to nothing.
+        one.give_way().await;
+        assert!(begin.elapsed() >= waited + PROMISE && begin.elapsed() <= waited + PROMISE * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_silent_hang_up_is_tried_again_soon_and_ever_later() {
         let gate = Hosts::default().gate("a", None);
         let _held = fill(&gate, 3).await;
@@ -561,6 +649,50 @@ mod tests {
             waits.push(begin.elapsed().as_secs());
         }
         assert_eq!(waits, [60, 120, 240, 480, 600, 600]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_is_no_lower_than_what_has_signed_in() {
+        let gate = Hosts::default().gate("a", None);
+        let mut held = fill(&gate, 6).await;
+        held[0].enter();
+        held[0].enter();
+        assert_eq!(gate.entered(), 1);
+        // Two are refused while others are still at their sign-in.
+        for _ in 0..2 {
+            gate.learn_wall(gate.entered());
+            drop(held.pop());
+        }
+        assert_eq!(gate.limit(), Some(1));
+        held.iter_mut().for_each(Permit::enter);
+        assert_eq!(gate.limit(), Some(4), "the host takes four");
+        drop(held);
+        assert_eq!((gate.entered(), gate.limit()), (0, Some(4)));
+        gate.suspect_none();
+        assert_eq!(gate.limit(), Some(4), "that one was told");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_suspected_wall_falls_where_one_more_is_taken_or_nobody() {
+        let gate = Hosts::default().gate("a", Some(40));
+        let mut held = fill(&gate, 2).await;
+        held.iter_mut().for_each(Permit::enter);
+        for _ in 0..4 {
+            gate.suspect_wall(gate.entered());
+        }
+        assert_eq!(gate.limit(), Some(2));
+        let begin = Instant::now();
+        held.push(gate.acquire().await);
+        assert_eq!((begin.elapsed().as_secs(), gate.limit()), (480, Some(3)));
+        held[2].enter();
+        assert_eq!(gate.limit(), Some(40), "it was chance");
+        gate.suspect_wall(gate.entered());
+        assert_eq!(gate.limit(), Some(3));
+        let begin = Instant::now();
+        drop(gate.acquire().await);
+        assert_eq!(begin.elapsed().as_secs(), 60, "and the next is the first again");
+        gate.suspect_none();
+        assert_eq!(gate.limit(), Some(40), "who takes nobody has no wall");
     }
 
     #[tokio::test(start_paused = true)]

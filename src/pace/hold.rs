@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The first pause after an answer that asks for less haste, and the longest: they double from one to the other.
+/// The shortest pause after an answer that asks for less haste, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// After so long without such an answer the next one begins anew. Gmail goes on asking for about so long.
+/// After so long without a pause the next one begins anew. Gmail goes on asking for about so long.
 const FORGIVEN: Duration = Duration::from_secs(10 * 60);
 
 /// Holds back all connections of one side of an account. Clones share it.
@@ -18,8 +18,6 @@ pub struct Hold {
 #[derive(Debug, Default)]
 struct State {
     until: Option<Instant>,
-    /// The last pause that was not named, and when it was asked for.
-    pause: Option<(Duration, Instant)>,
 }
 
 impl Hold {
@@ -30,20 +28,16 @@ impl Hold {
         state.until = Some(state.until.map_or(until, |known| known.max(until)));
     }
 
-    /// Nothing is asked for a pause that grows from one such call to the next. Answers that were under way when the last pause
-    /// began say nothing new.
-    pub fn grow(&self) {
+    /// Nothing is asked for as long as was worked since the last pause: who goes on asking for less is asked half as much.
+    /// Answers that were under way when a pause began say nothing new.
+    pub fn halve(&self) {
         let now = Instant::now();
         let mut state = self.state();
         if state.until.is_some_and(|until| until > now) {
             return;
         }
-        let (first, longest) = PAUSES;
-        let pause = match state.pause {
-            Some((pause, at)) if now.duration_since(at) < FORGIVEN => (pause * 2).min(longest),
-            _ => first,
-        };
-        (state.pause, state.until) = (Some((pause, now)), Some(now + pause));
+        let worked = state.until.map(|until| now.duration_since(until)).filter(|worked| *worked < FORGIVEN);
+        state.until = Some(now + worked.unwrap_or_default().clamp(PAUSES.0, PAUSES.1));
     }
 
     /// Gives how long nothing is asked from now on; None: it may be asked.
@@ -88,7 +82,7 @@ mod tests {
         assert_eq!(waited(&hold).await, Duration::ZERO);
         hold.keep(SECOND * 300);
         hold.keep(SECOND * 3);
-        hold.grow();
+        hold.halve();
         let others: Vec<_> = (0..3).map(|_| hold.clone()).collect();
         let waits = others.iter().map(waited);
         for found in futures_util::future::join_all(waits).await {
@@ -109,16 +103,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_while_it_is_asked_for_less_and_are_forgotten_in_time() {
+    async fn who_asks_for_less_is_asked_half_as_much() {
         let hold = Hold::default();
-        for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
-            hold.grow();
+        for (worked, expected) in [(0, 1), (0, 1), (5, 5), (5, 5), (59, 59), (300, 60), (600, 1)] {
+            tokio::time::sleep(SECOND * worked).await;
+            hold.halve();
             // What else was under way is answered alike.
-            hold.grow();
+            hold.halve();
             assert_about(waited(&hold).await, SECOND * expected);
         }
-        tokio::time::sleep(FORGIVEN).await;
-        hold.grow();
-        assert_about(waited(&hold).await, SECOND);
     }
 }

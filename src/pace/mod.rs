@@ -32,7 +32,7 @@ pub use forecast::{CONNECTION_BYTES, CONNECTION_MESSAGES, HostLane, Lane, Load, 
 pub use gate::{Gate, Hosts, Permit};
 pub use hold::Hold;
 pub use host::{HostPace, HostPacers};
-pub use patience::{Backoff, Patience};
+pub use patience::{Backoff, PAUSE_MIN, Patience};
 pub use rate::{Days, Rate, Window};
 
 /// Limits of one side for each account.

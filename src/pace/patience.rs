@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// However early a try is: a host is not asked in a tight loop.
+pub const PAUSE_MIN: Duration = Duration::from_millis(200);
+
 /// Growing delays with full jitter: each lies anywhere between nothing and a ceiling that grows to `max`.
 ///
 /// Without jitter, forty accounts that lost one host together come back together.
@@ -87,6 +90,14 @@ pub struct Patience {
 }
 
 impl Patience {
+    /// The same where the server is there and asks for time: Gmail's hour comes again and again for up to a day.
+    #[must_use]
+    pub fn asked(self) -> Self {
+        /// A day where an outage is given an hour.
+        const LONGER: u32 = 24;
+        Self { outage: self.outage.map(|outage| outage.saturating_mul(LONGER)), ..self }
+    }
+
     /// Says how long to wait before the next try; None: no more.
     ///
     /// `since` is how long the trouble has lasted, `reached` whether the host has ever answered a sign-in, `delay` what a
@@ -168,5 +179,7 @@ mod tests {
             let decided = patience.decide(SECOND * since, reached, SECOND * delay);
             assert_eq!(decided, expected.map(|seconds| SECOND * seconds), "{since} {reached} {delay}");
         }
+        assert_eq!(patient.asked().decide(SECOND * 3600, true, SECOND * 4500), Some(SECOND * 4500));
+        assert_eq!(patient.asked().decide(SECOND * 24 * 3600, true, SECOND), None);
     }
 }

@@ -51,8 +51,8 @@ pub struct Words<'a> {
 pub struct Verdict {
     /// What went wrong.
     pub kind: Kind,
-    /// The time the server named, or a known one for these words; only with [`Kind::Throttled`], [`Kind::Unavailable`]
-    /// and [`Kind::TooManyConnections`].
+    /// The time the server named, or a known one for these words; only with [`Kind::Throttled`], [`Kind::Unavailable`],
+    /// [`Kind::TooManyConnections`] and, where it may be read in a while, [`Kind::MessageUnreadable`].
     pub wait: Option<Duration>,
     /// It is the server that named the time: it is kept as it is, and does not grow.
     pub named: bool,
@@ -115,17 +115,21 @@ pub enum Crowd {
     Host,
 }
 
-/// Tells whose connections are too many by the words of a refusal: Dovecot and Gmail count by user, Courier by address, Cyrus
-/// by both and says which is over.
+/// Tells whose connections are too many by a refusal. Before the sign-in nobody has said who he is; in answer to it they are
+/// the user's, unless the words name an address: Dovecot and Gmail count by user, Courier by address, Cyrus by both and
+/// says which is over.
 #[must_use]
-pub fn crowd(text: &[u8]) -> Crowd {
+pub fn crowd(phase: Phase, text: &[u8]) -> Crowd {
     let line = lower(text);
     let stated = connections_max(text);
-    let by_user = ["user+ip", "too many simultaneous connections", "for this user", "per user"];
-    if stated.is_some() || by_user.iter().any(|words| holds(&line, words)) {
-        return Crowd::Account(stated);
+    if phase == Phase::Greeting {
+        return Crowd::Host;
     }
-    let Some(at) = memchr::memmem::find(&line, b"too many open connections (") else { return Crowd::Host };
+    let Some(at) = memchr::memmem::find(&line, b"too many open connections (") else {
+        let by_address = ["address", " ip", "this host", "per host"].iter().any(|words| holds(&line, words));
+        let by_host = stated.is_none() && (by_address || names_address(&line));
+        return if by_host { Crowd::Host } else { Crowd::Account(stated) };
+    };
     let counts = line[at..].split(|byte| matches!(byte, b'(' | b',' | b')')).skip(1);
     let mut over = counts.filter_map(|part| {
         let words: Vec<&[u8]> = part.trim_ascii().split(|byte| *byte == b' ').collect();
@@ -133,9 +137,18 @@ pub fn crowd(text: &[u8]) -> Crowd {
         (number(0)? > number(2)?).then(|| (words.get(3) == Some(&&b"for"[..]), number(2)))
     });
     match over.next() {
+        Some((false, _)) => Crowd::Host,
         Some((true, max)) => Crowd::Account(max),
-        _ => Crowd::Host,
+        None => Crowd::Account(None),
     }
+}
+
+fn names_address(line: &[u8]) -> bool {
+    let is_address = |word: &[u8]| {
+        let word = std::str::from_utf8(word).unwrap_or_default().trim_matches(['.', ',', '(', ')', '[', ']']);
+        word.parse::<std::net::IpAddr>().is_ok()
+    };
+    line.split(|byte| *byte == b' ').any(is_address)
 }
 
 /// Says whether a CREATE was refused because the folder is there (RFC 5530, or the words of older servers).
@@ -343,7 +356,7 @@ const TABLE: &[Row] = &[
         .hint("give it a name without spaces at its ends under [folders] rename"),
 
     // Yahoo and AOL, for a single message that may stay broken for days: imapsync 119, mutt-wizard 764.
-    row("uid fetch*server error", FETCH, Kind::MessageUnreadable),
+    row("uid fetch*server error", FETCH, Kind::MessageUnreadable).after(10),
     row("service is temporarily not available", ANY, Kind::Unavailable).after(30),
     // Yahoo: a message without a line end at its end: imapsync 209.
     row("additional arguments found after last expected argument", APPEND, Kind::MessageRefused)
@@ -449,7 +462,8 @@ fn judge(phase: Phase, code: &[u8], line: &[u8]) -> Option<(Kind, Option<u64>)> 
         b"authorizationfailed" => (Kind::MailboxClosed, None),
         b"privacyrequired" | b"logindisabled" => (Kind::TlsMissing, None),
         b"serverbug" if early => (Kind::Unavailable, None),
-        b"serverbug" | b"corruption" | b"expungeissued" if phase == Phase::Fetch => (Kind::MessageUnreadable, None),
+        b"serverbug" | b"expungeissued" if phase == Phase::Fetch => (Kind::MessageUnreadable, Some(10)),
+        b"corruption" if phase == Phase::Fetch => (Kind::MessageUnreadable, None),
         b"corruption" | b"trycreate" | b"nonexistent" => (Kind::FolderRefused, None),
         // RFC 3501's word for what it could not parse of a message.
         b"parse" if phase == Phase::Fetch => (Kind::MessageUnreadable, None),

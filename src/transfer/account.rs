@@ -4,6 +4,7 @@ use super::allowance::Purses;
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::pool::{Pool, PoolParts};
+use super::standing::Standing;
 pub(super) use super::survey::Survey;
 use super::{Context, Mode, audit, names};
 use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Surplus, Totals};
@@ -14,7 +15,6 @@ use crate::mail::{Evidence, Fate, Flags, FolderPath, Side};
 use crate::pace::{Gate, Limits, Patience};
 use crate::plan::{self, FolderPair, Order};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
@@ -34,14 +34,13 @@ pub(super) struct Account {
     pub(super) room: BodyRoom,
     pub(super) source: Pool<Source>,
     pub(super) target: Pool<Target>,
+    pub(super) standing: Arc<Standing>,
     pub(super) patience: Patience,
     pub(super) mode: Mode,
     pub(super) order: Order,
     pub(super) sample: f64,
     pub(super) settle: std::time::Duration,
     pub(super) late: std::time::Duration,
-    /// How often it was hoped that a mailbox which is closed opens again.
-    doubts: AtomicU32,
     /// `\Deleted` is carried over.
     pub(super) deleted: bool,
 }
@@ -76,6 +75,7 @@ impl Account {
         let job = &context.job;
         let patience = Patience { outage: job.options.outage, first_contact: job.options.first_contact };
         let shared = &context.shared;
+        let standing = Arc::new(Standing::new(&account.name, id, &ledger, &context.events));
         let parts = |side: Side, mailbox: &config::Mailbox, limits: &Limits, reached| {
             let host = format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port);
             let owner = match side {
@@ -99,6 +99,7 @@ impl Account {
                 stop: stop.clone(),
                 ledger: ledger.clone(),
                 id,
+                standing: Arc::clone(&standing),
                 reached,
             }
         };
@@ -108,6 +109,7 @@ impl Account {
             name: account.name.clone(),
             source: Pool::new(parts(Side::Source, &account.source, &job.source_limits, source_reached)),
             target: Pool::new(parts(Side::Target, &account.target, &job.target_limits, target_reached)),
+            standing,
             id,
             key,
             ledger,
@@ -121,7 +123,6 @@ impl Account {
             sample: job.options.sample,
             settle: job.options.settle,
             late: job.options.late,
-            doubts: AtomicU32::new(0),
             deleted: job.options.deleted,
         })
     }
@@ -139,16 +140,17 @@ impl Account {
     }
 
     /// A mailbox that cannot be opened after a sign-in that went well is one that nobody may open, most often; Exchange says the
-    /// same where it is short of something for a minute. So it is asked again, twice in a run.
-    pub(super) fn doubt(&self, failure: Failure) -> Failure {
+    /// same where it is short of something for a minute. So it is asked again, twice in a row by each who meets it.
+    pub(super) fn doubt(&self, failure: Failure, doubts: &mut u32) -> Failure {
         const DOUBTS_MAX: u32 = 2;
         const DOUBT: Duration = Duration::from_secs(30);
         if failure.kind != Kind::MailboxClosed || self.patience.outage.is_some_and(|outage| outage < DOUBT * 4) {
             return failure;
         }
-        match self.doubts.fetch_add(1, Ordering::Relaxed) {
-            doubts if doubts < DOUBTS_MAX => {
-                Failure { kind: Kind::Unavailable, ..failure }.with_wait(Some(DOUBT * (doubts + 1)), true)
+        *doubts += 1;
+        match *doubts {
+            doubts if doubts <= DOUBTS_MAX => {
+                Failure { kind: Kind::Unavailable, ..failure }.with_wait(Some(DOUBT * doubts), true)
             }
             _ => failure,
         }
@@ -259,8 +261,7 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     let (ledger, id) = (&prepared.ledger, prepared.id);
     let lock = ledger.lock(id).await?;
     // Nothing is changed before both have come to their end.
-    prepared.source.runs(prepared.began);
-    prepared.target.runs(prepared.began);
+    prepared.standing.runs(prepared.began);
     let begun = ledger.set_account_state(id, AccountState::Running { since: prepared.began });
     let (begun, survey) = tokio::join!(begun, prepared.survey_patiently(&context.job.folders));
     begun?;

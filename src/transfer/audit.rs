@@ -34,9 +34,10 @@ pub(super) async fn audit(account: &Account) -> Result<Vec<(String, Failure)>, F
     }
     wait_for_late(account, &folders).await?;
     for folder in &folders {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut doubts) = (Backoff::default(), 0);
         let began = Instant::now();
         while let Err(failure) = look(account, folder).await {
+            let failure = account.doubt(failure, &mut doubts);
             match failure.remedy() {
                 _ if account.stop.is_cancelled() => return Err(failure),
                 Remedy::Ask | Remedy::Skip if failure.scope() == Scope::Folder => {
@@ -49,7 +50,7 @@ pub(super) async fn audit(account: &Account) -> Result<Vec<(String, Failure)>, F
             let Some(delay) = delay(&failure, account.patience, began.elapsed(), true, &mut backoff) else {
                 return Err(failure);
             };
-            account.target.wait(delay, &failure).await?;
+            account.wait(delay, &failure).await?;
         }
     }
     Ok(failed)

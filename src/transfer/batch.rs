@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 
 /// How often the connection may break over one message sent alone before it counts as refused.
 const STRIKES_MAX: u32 = 2;
+/// How many passes in a row a source may put off before its messages are asked for one by one.
+const HELD_UP_MAX: u32 = 2;
 /// Messages in a row that are blamed for what a target says of their folder.
 const BLAMED_MAX: u32 = 3;
 /// Messages that can be under way together, from the source's first answer to the target's: among them is the one that
@@ -31,8 +33,9 @@ impl Pass<'_> {
         if uids.is_empty() {
             return Ok(Some(source));
         }
-        // A connection that keeps breaking is broken by some message: sent alone, it shows itself.
-        let careful = self.memory.fruitless >= STRIKES_MAX;
+        // A connection that keeps breaking is broken by some message, and who keeps being unavailable may be so for one: alone,
+        // it shows itself.
+        let careful = self.memory.fruitless >= STRIKES_MAX || self.memory.held_up >= HELD_UP_MAX;
         let (struck, uids): (Vec<Uid>, Vec<Uid>) =
             uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| strikes.0 >= STRIKES_MAX));
         let found = !struck.is_empty();
@@ -45,6 +48,9 @@ impl Pass<'_> {
             let Some(refused) = self.memory.refused.remove(&uid) else { continue };
             source = self.try_otherwise(task, uid, refused, source, target).await?;
         }
+        // None of the others waits for those.
+        let (late, uids): (Vec<Uid>, Vec<Uid>) =
+            uids.into_iter().partition(|uid| self.memory.put_off.contains_key(uid));
         // Only what can have been under way together is suspect.
         let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
         let mut copied = Copied::default();
@@ -63,6 +69,7 @@ impl Pass<'_> {
             self.strike(careful, &part);
             if part.acknowledged > 0 {
                 (self.memory.takes, self.memory.blamed, self.done) = (true, 0, true);
+                self.memory.held_up = 0;
             }
             if careful && let Some(blamed) = part.blamed {
                 self.blame(task, blamed).await?;
@@ -72,6 +79,7 @@ impl Pass<'_> {
             // One of them is refused: the fewer go together, the fewer it takes along.
             parts.push_front((part.apart, false, together / APART));
             if let Some(failure) = part.failure {
+                self.hold_up(&failure, source.is_some(), part.unfetched);
                 if failure.side == Some(Side::Target) {
                     self.memory.together = 1;
                 }
@@ -81,14 +89,14 @@ impl Pass<'_> {
             }
         }
         self.stopped()?;
-        self.is_put_off(&copied)?;
-        for uid in std::mem::take(&mut copied.unread).into_keys() {
+        for uid in std::mem::take(&mut copied.unread).into_keys().chain(late) {
+            self.stopped()?;
             source = self.read_again(task, uid, source, target).await?;
         }
         for (uid, refused) in std::mem::take(&mut copied.refused) {
             source = self.try_otherwise(task, uid, Refused::first(refused), source, target).await?;
         }
-        Ok(source)
+        self.memory.later.take().map_or(Ok(source), Err)
     }
 
     /// Lists those that break the connection. The culprits are known then: their neighbours go as fast as ever.

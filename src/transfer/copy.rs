@@ -80,7 +80,7 @@ pub(super) struct Copied {
     pub(super) unanswered: Option<Uid>,
     /// Some went out with fewer flags than they have, which are to be stored afterwards.
     pub(super) short: bool,
-    /// Asked for alone and not come when the source's connection broke.
+    /// Asked for alone and not come when the source's connection broke, or when it put us off.
     pub(super) unfetched: Option<Uid>,
     /// Whose APPEND was refused in words that are said of a folder.
     pub(super) blamed: Option<(Uid, Refusal, Subject)>,
@@ -229,14 +229,14 @@ async fn fetch(
     if !alone {
         return match source.session.fetch_bodies(&wanted, &room, &brake, &bodies).await {
             Ok(refused) => (Some(source), Ok(refused)),
-            Err(error) => (None, Err((error.failure(Side::Source), None))),
+            Err(error) => (Some(source), Err((error.failure(Side::Source), None))),
         };
     }
     let mut refused = Vec::new();
     for one in wanted {
         match source.session.fetch_bodies(&[one], &room, &brake, &bodies).await {
             Ok(not_come) => refused.extend(not_come),
-            Err(error) => return (None, Err((error.failure(Side::Source), Some(one.0)))),
+            Err(error) => return (Some(source), Err((error.failure(Side::Source), Some(one.0)))),
         }
         if !source.session.is_usable() {
             return (None, Ok(refused));

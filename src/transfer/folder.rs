@@ -2,10 +2,10 @@
 //! kill, after a lost connection, after nothing at all.
 
 use super::account::{Account, Survey};
-use super::copy::{self, Dress, Task};
+use super::copy::{self, Task};
 use super::event::Event;
-use super::flags::{Changed, Shown};
-use super::otherwise::Refused;
+use super::flags::Changed;
+use super::memory::Memory;
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
 use super::windows::{WINDOW, Windows};
@@ -15,9 +15,9 @@ use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{ImapError, Opened, Source, TOGETHER_MAX, Target};
 use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
-use crate::plan::{Attempt, Because, FolderPair, FolderPlan, Order, Sorter};
+use crate::plan::{Because, FolderPair, FolderPlan, Order, Sorter};
 use crate::provider::{refuses_name, says_missing};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 use tokio::time::Instant;
 
@@ -49,54 +49,6 @@ impl FolderEnd {
         self.unsettled == 0
             && self.fates.iter().all(|(fate, count)| *count == 0 || there(fate))
             && self.evidence.iter().all(|(evidence, count)| *count == 0 || proven(evidence))
-    }
-}
-
-/// What is carried from one pass over a folder to the next.
-#[derive(Default)]
-pub(super) struct Memory {
-    /// Passes in a row that broke without getting anything done.
-    pub(super) fruitless: u32,
-    /// Passes in a row that broke and had found something at the most.
-    vain: u32,
-    /// When the target's folder was made by this run; None: it was there.
-    pub(super) created: Option<SystemTime>,
-    /// Messages that were to be copied since.
-    turned: BTreeSet<Uid>,
-    /// Of a target without lasting UIDs: everything was tried once, what is left to do is to look.
-    tried: bool,
-    /// Passes that asked for a further one.
-    again: u32,
-    /// How often a source that called itself unavailable in answer to FETCH was given time.
-    pub(super) spared: u32,
-    /// The source's UIDVALIDITY under which all this was learnt.
-    epoch: Option<UidValidity>,
-    /// Both folders have been opened and listed.
-    opened: bool,
-    /// The source was asked what has changed: whatever came of that, from then on it is listed whole.
-    pub(super) delta_tried: bool,
-    /// The target refused the folder for its name.
-    name_refused: bool,
-    /// How often, and on which side, the connection broke while a message was under way alone.
-    pub(super) strikes: BTreeMap<Uid, (u32, Side)>,
-    /// The target has taken messages into this folder.
-    pub(super) takes: bool,
-    /// How often a message was refused alone in words that are said of a folder, and how many in a row were given up so.
-    pub(super) accused: BTreeMap<Uid, u32>,
-    pub(super) blamed: u32,
-    /// Refused when the connection broke over it: tried before all others, to know what they have to go without.
-    pub(super) refused: BTreeMap<Uid, Refused>,
-    /// Messages in one command at the most: one, once the target has broken off.
-    pub(super) together: usize,
-    /// Some messages lack flags that they are to get yet.
-    pub(super) short: bool,
-    pub(super) shown: Shown,
-}
-
-impl Memory {
-    /// For one message alone.
-    pub(super) fn dress(&self, careful: bool, attempt: Attempt) -> Dress<'_> {
-        Dress { careful, together: 1, keeping: &self.shown.keeping, attempt }
     }
 }
 
@@ -141,7 +93,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
         return Ok(Passed::Done(end));
     }
     let mut memory = Memory { together: TOGETHER_MAX, ..Memory::default() };
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut doubts) = (Backoff::default(), 0);
     let mut trouble: Option<Instant> = None;
     loop {
         if account.stop.is_cancelled() {
@@ -170,13 +122,13 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
                 return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
             }
             Ok(end) => return Ok(end),
-            Err(failure) => account.doubt(failure),
+            Err(failure) => account.doubt(failure, &mut doubts),
         };
         let (advanced, done) = (pass.advanced, pass.done);
         memory.vain = if done { 0 } else { memory.vain + 1 };
         // What is found again and again, where nothing lasts, is no progress.
         if done || advanced && memory.vain <= VAIN_MAX {
-            memory.fruitless = 0;
+            (memory.fruitless, doubts) = (0, 0);
             trouble = None;
             backoff.reset();
         } else if !matches!(failure.remedy(), Remedy::Later | Remedy::FewerConnections | Remedy::Refresh) {
@@ -388,6 +340,7 @@ impl Pass<'_> {
         if !both.source_lasts || self.memory.epoch.replace(both.source_validity) != Some(both.source_validity) {
             self.memory.strikes.clear();
             self.memory.accused.clear();
+            self.memory.put_off.clear();
             self.memory.turned.clear();
             self.memory.refused.clear();
         }
@@ -405,7 +358,7 @@ impl Pass<'_> {
         if task.target_lasts {
             self.ask_permanent(uids, task.listing, &seen.target_opened, target).await?;
         }
-        let mut source = self.copy_all(task, uids, source, target).await?;
+        let mut source = Box::pin(self.copy_all(task, uids, source, target)).await?;
         if let Some(source) = source.as_mut().filter(|_| !uids.is_empty()) {
             if seen.source_lasts {
                 self.numbered_as(task.source_validity, source).await?;

@@ -88,6 +88,10 @@ impl Brake for PoolBrake {
         unless(self.end.come(), leave).await
     }
 
+    fn is_held(&self) -> bool {
+        self.heed.pause().is_some()
+    }
+
     fn burst(&self) -> (u32, u64) {
         /// A command asks for no more than this part of a day's allowance, or what is left of it at the end is of no use.
         const PART_OF_DAY: u64 = 64;
@@ -158,7 +162,7 @@ impl Haste for Heed {
     fn heard(&self, slower: Slower) {
         match slower {
             Slower::For(time) => self.hold.keep(time),
-            Slower::Somewhat => self.hold.grow(),
+            Slower::Somewhat => self.hold.halve(),
         }
         let seconds = self.hold.left().unwrap_or_default().as_secs_f64().ceil();
         tracing::info!(account = self.account, side = %self.side, seconds, "the server asks for less haste");

@@ -1,7 +1,8 @@
 //! What a run would do in a folder: both sides are looked at, nothing is done.
 
 use super::account::{Account, Survey};
-use super::folder::{Both, Memory, Pass, lasts, list, on_target};
+use super::folder::{Both, Pass, lasts, list, on_target};
+use super::memory::Memory;
 use super::{names, reconcile, removed};
 use crate::failure::Failure;
 use crate::imap::Opened;

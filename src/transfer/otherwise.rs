@@ -1,18 +1,23 @@
 //! Messages that did not go through with the others: fetched again alone, sent alone, sent without what a target may not
 //! take; what remains is listed with the server's words.
 
-use super::copy::{self, Copied, Task};
+use super::bytes::digests;
+use super::copy::{self, Task};
 use super::folder::{Pass, on_source, on_target};
 use super::pool::Lease;
 use crate::checkpoint::Ending;
-use crate::failure::{Failure, Kind, Scope};
-use crate::imap::{ImapError, Refusal, Source, Target};
+use crate::failure::{Failure, Kind};
+use crate::imap::{Refusal, Source, Target};
 use crate::mail::{Side, Uid};
 use crate::plan::{self, Attempt};
 use crate::provider::Status;
+use std::time::Duration;
 
-/// How often in one folder a source that calls itself unavailable is waited for before the message is taken for the reason.
-const SPARED_MAX: u32 = 3;
+/// How often a message is asked for alone that its source may give in a while, before it is listed: some of Yahoo's stay broken
+/// for days.
+const ALONE_MAX: u32 = 4;
+/// And how long after the first time again; doubles.
+const LATER_MIN: Duration = Duration::from_secs(10);
 
 /// A message that the target refused for itself.
 pub(super) struct Refused {
@@ -26,6 +31,11 @@ impl Refused {
     pub(super) fn first((refusal, subject): (Refusal, copy::Subject)) -> Self {
         Self { refusal, subject, made: 0 }
     }
+}
+
+/// Says whether a source, whose connection goes on, calls itself unavailable.
+fn puts_off(failure: &Failure, goes_on: bool) -> bool {
+    goes_on && failure.side == Some(Side::Source) && failure.kind == Kind::Unavailable
 }
 
 impl Pass<'_> {
@@ -54,13 +64,25 @@ impl Pass<'_> {
         let (source, mut copied) = copy::copy(task, &[uid], dress, source, target).await;
         self.memory.short |= copied.short;
         if let Some(failure) = copied.failure.take() {
-            return Err(failure);
+            let Some(mut lease) = source.filter(|_| puts_off(&failure, true)) else { return Err(failure) };
+            self.memory.put_off.entry(uid).or_default();
+            if !self.reads_another(task, &mut lease).await? {
+                return Err(failure);
+            }
+            self.ask_later(task, uid, failure).await?;
+            return Ok(Some(lease));
         }
-        self.is_put_off(&copied)?;
         if let Some((uid, refusal)) = copied.unread.pop_first() {
-            let words = refusal.map_or_else(|| "the source gives no body for it".to_owned(), |refusal| refusal.text());
-            let unreadable = (uid, Ending::Unreadable, Kind::MessageUnreadable, words, copy::Subject::default());
-            copy::settle_failed(task, vec![unreadable]).await?;
+            let words = refusal.as_ref().map_or_else(|| "the source gives no body for it".to_owned(), Refusal::text);
+            let wait = refusal.and_then(|refusal| refusal.verdict().wait);
+            let failure = Failure::new(Side::Source, Kind::MessageUnreadable, words).with_wait(wait, false);
+            if wait.is_some() {
+                self.ask_later(task, uid, failure).await?;
+            } else {
+                self.memory.put_off.remove(&uid);
+                let unreadable = (uid, Ending::Unreadable, failure.kind, failure.text, copy::Subject::default());
+                copy::settle_failed(task, vec![unreadable]).await?;
+            }
         }
         match copied.refused.pop_first() {
             Some((uid, refused)) => self.try_otherwise(task, uid, Refused::first(refused), source, target).await,
@@ -68,23 +90,56 @@ impl Pass<'_> {
         }
     }
 
-    /// Says whether the source has refused no message but put us off. One that calls itself unavailable again and again may mean
-    /// a message all the same.
-    pub(super) fn is_put_off(&mut self, copied: &Copied) -> Result<(), Failure> {
-        for refusal in copied.unread.values().flatten() {
-            let failure = ImapError::refused("fetch messages".to_owned(), refusal.clone()).failure(Side::Source);
-            let is_put_off = match failure.kind {
-                Kind::Unavailable => {
-                    self.memory.spared += 1;
-                    self.memory.spared <= SPARED_MAX
-                }
-                _ => failure.scope() > Scope::Folder,
-            };
-            if is_put_off {
-                return Err(failure);
+    /// A source that calls itself unavailable is given time. Asked for messages one by one, it shows at which it does.
+    pub(super) fn hold_up(&mut self, failure: &Failure, goes_on: bool, alone: Option<Uid>) {
+        if !puts_off(failure, goes_on) {
+            return;
+        }
+        match alone {
+            Some(uid) => {
+                self.memory.put_off.entry(uid).or_default();
+                self.memory.held_up = 0;
+            }
+            None => self.memory.held_up += 1,
+        }
+    }
+
+    /// Notes that a message was asked for alone in vain. It is asked for again after a while, some times; then it is listed.
+    async fn ask_later(&mut self, task: &Task<'_>, uid: Uid, failure: Failure) -> Result<(), Failure> {
+        let times = self.memory.put_off.entry(uid).or_default();
+        *times += 1;
+        let wait = failure.wait.unwrap_or_default().max(LATER_MIN);
+        let is_patient = self.account.patience.outage.is_none_or(|outage| outage >= wait * (1 << ALONE_MAX));
+        if *times < ALONE_MAX && is_patient {
+            let failure = Failure { kind: Kind::Unavailable, ..failure }.with_wait(Some(wait), false);
+            self.memory.later.get_or_insert(failure);
+            return Ok(());
+        }
+        self.memory.put_off.remove(&uid);
+        let unreadable = (uid, Ending::Unreadable, Kind::MessageUnreadable, failure.text, copy::Subject::default());
+        copy::settle_failed(task, vec![unreadable]).await
+    }
+
+    /// Says whether the source gives another message in this moment: then it is not the source that is unavailable. Where
+    /// there is no other, nothing tells.
+    async fn reads_another(&self, task: &Task<'_>, source: &mut Lease<Source>) -> Result<bool, Failure> {
+        /// The smallest, since one of them may be broken too.
+        const OTHERS_MAX: usize = 3;
+        let size = |uid: &Uid| task.listing.get(*uid).and_then(|entry| entry.size).unwrap_or(u64::MAX);
+        let listed = task.listing.uids().iter().copied();
+        let mut others: Vec<Uid> = listed.filter(|uid| !self.memory.put_off.contains_key(uid)).collect();
+        others.sort_unstable_by_key(size);
+        let (account, is_alone) = (self.account, others.is_empty());
+        for other in others.into_iter().take(OTHERS_MAX) {
+            let brake = &account.source.brake;
+            match digests(account, &mut source.session, brake, &[other], task.listing).await {
+                Ok(found) if found.is_empty() => {}
+                Ok(_) => return Ok(true),
+                Err(failure) if failure.kind == Kind::Unavailable && source.session.is_usable() => {}
+                Err(failure) => return Err(failure),
             }
         }
-        Ok(())
+        Ok(is_alone)
     }
 
     /// Sends one refused message alone: as it is, then without what a target may not take; then lists it.

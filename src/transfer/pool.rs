@@ -5,20 +5,21 @@
 
 use super::allowance::Purses;
 use super::haste::{End as Until, Heed, PoolBrake};
+use super::standing::Standing;
 use super::{Event, Events};
 use crate::auth::{Credential, Keychain};
-use crate::checkpoint::{AccountId, AccountState, Ledger};
+use crate::checkpoint::{AccountId, Ledger};
 use crate::config::Mailbox;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{CommandBrake, End, Haste, ImapError, Opening, Session};
 use crate::mail::Side;
 use crate::net::Dial;
 use crate::pace::{
-    Attempt, Backoff, Breaker, Gate, Hold, HostPace, Limits, Outage, Pacer, Patience, Permit, WallClock,
+    Attempt, Backoff, Breaker, Gate, Hold, HostPace, Limits, PAUSE_MIN, Pacer, Patience, Permit, WallClock,
 };
 use crate::provider::{Crowd, Phase, crowd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -51,6 +52,7 @@ pub(super) struct PoolParts {
     pub(super) stop: CancellationToken,
     pub(super) ledger: Ledger,
     pub(super) id: AccountId,
+    pub(super) standing: Arc<Standing>,
     /// The host has answered a sign-in of this account before.
     pub(super) reached: bool,
 }
@@ -72,10 +74,6 @@ pub(super) struct Pool<E> {
     apart: AtomicBool,
     /// It has signed in since it was made.
     entered: AtomicBool,
-    /// It was told that the host is down.
-    told_down: AtomicBool,
-    /// Since when the account runs; None: it is only looked at, and its state is not ours to write.
-    running: OnceLock<SystemTime>,
     pub(super) brake: PoolBrake,
     /// None: no limit holds commands back.
     commands: Option<Arc<dyn CommandBrake>>,
@@ -111,12 +109,14 @@ pub(super) fn delay(
     reached: bool,
     backoff: &mut Backoff,
 ) -> Option<Duration> {
-    /// However early a try is: a host is not asked in a tight loop.
-    const PAUSE_MIN: Duration = Duration::from_millis(200);
     if failure.kind == Kind::AllowanceSpent {
         // The account parks: others need its place, and nothing is to be found out meanwhile.
         return None;
     }
+    let (patience, reached) = match failure.kind {
+        Kind::Throttled => (patience.asked(), true),
+        _ => (patience, reached),
+    };
     let Some(least) = failure.wait else {
         return patience.decide(since, reached, backoff.next().unwrap_or(PAUSE_MIN).max(PAUSE_MIN));
     };
@@ -186,17 +186,10 @@ impl<E: End> Pool<E> {
             listed: AtomicBool::new(false),
             apart: AtomicBool::new(false),
             entered: AtomicBool::new(false),
-            told_down: AtomicBool::new(false),
-            running: OnceLock::new(),
             brake,
             commands,
             parts,
         }
-    }
-
-    /// From now on the account's state says so where it waits for this side's host.
-    pub(super) fn runs(&self, since: SystemTime) {
-        let _ = self.running.set(since);
     }
 
     /// Takes a session: an idle one, or a new one. Waits for a place, and for the host as long as patience lasts.
@@ -219,29 +212,37 @@ impl<E: End> Pool<E> {
         let mut place = self.place(line).await?;
         let mut tries = Tries::default();
         loop {
-            if let Some(held) = self.idle().pop() {
+            let idle = self.idle().pop();
+            if let Some(held) = idle {
+                self.parts.standing.is_up(E::SIDE).await?;
                 return Ok(Lease::of(held, place));
             }
-            let Some((attempt, permit)) = self.may_open(line, &mut tries).await? else { continue };
+            let Some((attempt, mut permit)) = Box::pin(self.may_open(line, &mut tries)).await? else { continue };
             opens.send_replace(true);
-            let (failure, told) = match self.open().await {
+            let (failure, told) = match self.open(attempt.is_probe()).await {
                 Ok(session) => {
                     attempt.reached();
-                    self.answers_again().await?;
+                    permit.enter();
                     let alive = Arc::clone(&self.alive);
+                    self.places.took(self.alive());
+                    self.parts.standing.is_up(E::SIDE).await?;
                     return Ok(Lease { session, permit, alive, place });
                 }
                 Err(refused) => refused,
             };
             opens.send_replace(false);
-            drop(permit);
+            // Before the place goes to the next, who would be refused in turn.
             self.learn(attempt, &told, &failure);
+            drop(permit);
             if self.may_be_old(&failure) && !std::mem::replace(&mut tries.fresh_token, true) {
                 continue;
             }
             if matches!(told, Told::Crowded(_) | Told::HungUp) && self.alive() > 0 {
                 // Others have what the host gives us: this place is closed, and one of theirs is waited for.
                 drop(place);
+                if line == Line::Join {
+                    self.pause(&failure).await?;
+                }
                 place = self.place(line).await?;
                 continue;
             }
@@ -259,22 +260,28 @@ impl<E: End> Pool<E> {
         }
     }
 
-    /// Waits until a connection may be opened: until the host is up, or it is this one's turn to find out, and it has a place.
-    /// None: all has to be looked at again.
+    /// Waits until a connection may be opened: until this account may ask, has a place at the host, and the host is up or it is
+    /// this one's turn to find out. In this order: the turn is everybody's, and who has it keeps it from all. None: all has
+    /// to be looked at again.
     async fn may_open(&self, line: Line, tries: &mut Tries) -> Result<Option<(Attempt, Permit)>, Failure> {
-        let PoolParts { breaker, gate, stop, patience, .. } = &self.parts;
-        let mut over = None;
-        if let Some(outage) = breaker.outage() {
-            self.is_down(&outage).await?;
-            let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
-            let left = patience.decide(since, self.has_been_reached(), Duration::MAX);
-            match left.filter(|_| line == Line::Join) {
-                Some(left) => over = Some((left, outage.failure)),
-                None => return Err(self.unreached(outage.failure)),
-            }
+        let PoolParts { breaker, gate, stop, .. } = &self.parts;
+        while let Some(pause) = self.brake.heed.pause() {
+            pause.await;
         }
+        let left = self.patience_left(line, tries).await?;
+        let is_down = left.is_some();
+        let place = async {
+            let permit = match line {
+                Line::Skip => gate.try_acquire().ok_or_else(|| self.taken())?,
+                Line::Join => gate.acquire().await,
+            };
+            // Lost while a place was waited for: that has its own patience.
+            let is_lost = !is_down && breaker.outage().is_some();
+            let leave = if is_lost { None } else { Some((breaker.enter().await, permit)) };
+            Ok::<_, Failure>(leave)
+        };
         let over = async {
-            match over {
+            match left {
                 Some((left, failure)) => {
                     tokio::time::sleep(left).await;
                     failure
@@ -282,41 +289,61 @@ impl<E: End> Pool<E> {
                 None => std::future::pending().await,
             }
         };
-        let attempt = tokio::select! {
-            attempt = breaker.enter() => attempt,
-            () = self.returned.notified() => return Ok(None),
+        let found = tokio::select! {
+            found = place => found?,
+            () = self.returned.notified() => None,
             failure = over => return Err(self.unreached(failure)),
             () = stop.cancelled() => return Err(self.stopped()),
         };
-        while let Some(pause) = self.brake.heed.pause() {
-            pause.await;
+        Ok(found.filter(|_| self.brake.heed.pause().is_none()))
+    }
+
+    /// Gives for how long a host that is down is still waited for, and what is wrong with it. None: it is up.
+    async fn patience_left(&self, line: Line, tries: &mut Tries) -> Result<Option<(Duration, Failure)>, Failure> {
+        let Some(outage) = self.parts.breaker.outage() else { return Ok(None) };
+        // Who is at work does not wait.
+        if self.alive() == 0 {
+            self.parts.standing.is_down(E::SIDE, &outage).await?;
         }
-        let permit = match line {
-            Line::Skip => gate.try_acquire().ok_or_else(|| self.taken())?,
-            Line::Join => tokio::select! {
-                permit = gate.acquire() => permit,
-                () = self.returned.notified() => return Ok(None),
-                () = stop.cancelled() => return Err(self.stopped()),
-            },
-        };
-        // It may have been lost while a place was waited for.
-        let is_lost = !attempt.is_probe() && breaker.outage().is_some();
-        Ok((!is_lost).then_some((attempt, permit)))
+        let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
+        let left = self.parts.patience.decide(since, self.is_no_misspelling(&outage.failure), Duration::MAX);
+        match left.filter(|_| line == Line::Join) {
+            Some(left) => Ok(Some((left, outage.failure))),
+            None => Err(self.unreached(outage.failure)),
+        }
+    }
+
+    /// Says whether there is such a host, most likely: it has answered before, or says itself why it takes nobody.
+    fn is_no_misspelling(&self, failure: &Failure) -> bool {
+        self.has_been_reached() || !failure.kind.is_outage()
+    }
+
+    /// Waits until one more may be tried where others are connected, or one of these gives its session back.
+    async fn pause(&self, failure: &Failure) -> Result<(), Failure> {
+        tokio::select! {
+            () = tokio::time::sleep(failure.wait.unwrap_or_default().max(PAUSE_MIN)) => Ok(()),
+            () = self.returned.notified() => Ok(()),
+            () = self.parts.stop.cancelled() => Err(self.stopped()),
+        }
     }
 
     /// Lets everybody know what an attempt has shown.
     fn learn(&self, attempt: Attempt, told: &Told, failure: &Failure) {
         let gate = &self.parts.gate;
         match told {
-            Told::Down => return attempt.lost(failure),
+            Told::Down => {
+                gate.suspect_none();
+                return attempt.lost(failure);
+            }
             Told::Nothing => return,
             Told::Answer => {}
             Told::Crowded(Crowd::Account(stated)) => {
                 let spared = stated.map_or(usize::MAX, |max| max.saturating_sub(SPARE) as usize);
                 self.places.learn_wall(self.alive().max(1).min(spared));
             }
-            Told::Crowded(Crowd::Host) => gate.learn_wall(gate.held()),
-            Told::HungUp => gate.suspect_wall(gate.held()),
+            Told::Crowded(Crowd::Host) => gate.learn_wall(gate.entered()),
+            // That somebody hangs up says of nobody that he is there.
+            Told::HungUp => return gate.suspect_wall(gate.entered()),
         }
         attempt.reached();
     }
@@ -332,7 +359,8 @@ impl<E: End> Pool<E> {
         let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
         let patience = self.parts.patience;
         // A refusal is an answer: this host is no misspelt one.
-        let reached = self.has_been_reached() || matches!(told, Told::Answer | Told::Crowded(_) | Told::HungUp);
+        let reached =
+            self.is_no_misspelling(&failure) || matches!(told, Told::Answer | Told::Crowded(_) | Told::HungUp);
         let in_doubt =
             failure.kind == Kind::SignInRefused && self.entered.load(Ordering::Relaxed) && tries.doubts < DOUBTS_MAX;
         tries.doubts += u32::from(in_doubt);
@@ -368,33 +396,6 @@ impl<E: End> Pool<E> {
         Failure::new(E::SIDE, Kind::TooManyConnections, format!("connect to {host} again: others have its connections"))
     }
 
-    /// Tells once that the host is down.
-    async fn is_down(&self, outage: &Outage) -> Result<(), Failure> {
-        if self.told_down.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let (account, why) = (self.parts.account.clone(), outage.failure.text.clone());
-        let event = Event::Unreachable { account, side: E::SIDE, since: outage.since, why: why.clone() };
-        self.parts.events.send(event).await;
-        let waiting = |since| AccountState::Waiting { since, side: E::SIDE, outage: outage.since, why };
-        self.set_state(waiting).await
-    }
-
-    /// Tells that it is up again, where it was told to be down.
-    async fn answers_again(&self) -> Result<(), Failure> {
-        if !self.told_down.swap(false, Ordering::Relaxed) {
-            return Ok(());
-        }
-        let account = self.parts.account.clone();
-        self.parts.events.send(Event::Reachable { account, side: E::SIDE }).await;
-        self.set_state(|since| AccountState::Running { since }).await
-    }
-
-    async fn set_state(&self, state: impl FnOnce(SystemTime) -> AccountState) -> Result<(), Failure> {
-        let Some(since) = self.running.get() else { return Ok(()) };
-        Ok(self.parts.ledger.set_account_state(self.parts.id, state(*since)).await?)
-    }
-
     /// How many sessions there are.
     fn alive(&self) -> usize {
         Arc::strong_count(&self.alive) - 1
@@ -420,7 +421,7 @@ impl<E: End> Pool<E> {
         }
     }
 
-    async fn open(&self) -> Result<Session<E>, (Failure, Told)> {
+    async fn open(&self, is_probe: bool) -> Result<Session<E>, (Failure, Told)> {
         let parts = &self.parts;
         let opening = Opening {
             dial: &*parts.dial,
@@ -437,7 +438,7 @@ impl<E: End> Pool<E> {
             () = parts.stop.cancelled() => return Err((self.stopped(), Told::Nothing)),
         };
         let mut session = session.map_err(|error| {
-            let told = self.told(&error);
+            let told = self.told(&error, is_probe);
             (self.explain(error.failure(E::SIDE)), told)
         })?;
         self.listed.store(true, Ordering::Relaxed);
@@ -451,23 +452,27 @@ impl<E: End> Pool<E> {
         Ok(session)
     }
 
-    /// Tells what a failed attempt shows of the host. The place it had is still counted.
-    fn told(&self, error: &ImapError) -> Told {
-        let is_alone = self.parts.gate.held() <= 1;
+    /// Tells what a failed attempt shows of the host.
+    fn told(&self, error: &ImapError, is_probe: bool) -> Told {
+        let is_alone = self.parts.gate.entered() == 0;
         let kind = error.failure(E::SIDE).kind;
         match (error, kind) {
-            (_, Kind::HostUnknown | Kind::Unreachable) => Told::Down,
-            (ImapError::Refused { refusal, .. }, Kind::TooManyConnections) => match refusal.phase {
-                // Nobody has said yet who he is.
-                Phase::Greeting => Told::Crowded(Crowd::Host),
-                _ => Told::Crowded(crowd(&refusal.words)),
-            },
+            (_, Kind::HostUnknown) => Told::Down,
+            (ImapError::Refused { refusal, .. }, Kind::TooManyConnections) => {
+                match crowd(refusal.phase, &refusal.words) {
+                    Crowd::Host if is_alone => Told::Down,
+                    crowd => Told::Crowded(crowd),
+                }
+            }
             // In answer to a sign-in it is the account that is unavailable.
             (ImapError::Refused { refusal, .. }, kind) if kind != Kind::Lost && refusal.phase != Phase::Greeting => {
                 Told::Answer
             }
-            (_, Kind::Lost | Kind::Unavailable | Kind::Silent) if is_alone => Told::Down,
-            (_, Kind::Lost | Kind::Unavailable) => Told::HungUp,
+            (_, Kind::Unreachable | Kind::Lost | Kind::Unavailable | Kind::Silent) if is_alone || is_probe => {
+                Told::Down
+            }
+            // Some close their port to one more.
+            (_, Kind::Unreachable | Kind::Lost | Kind::Unavailable) => Told::HungUp,
             _ => Told::Nothing,
         }
     }

@@ -69,12 +69,12 @@ async fn list<E: End>(mut lease: Lease<E>) -> Result<Listed<E>, Failure> {
 impl Account {
     /// As [`Self::survey`], however often a server asks to wait or the connection breaks, as long as patience lasts.
     pub(super) async fn survey_patiently(&self, rules: &plan::FolderRules) -> Result<Survey, Failure> {
-        let (mut trouble, mut backoff) = (None, Backoff::default());
+        let (mut trouble, mut backoff, mut doubts) = (None, Backoff::default(), 0);
         loop {
             let began = Instant::now();
             let failure = match Box::pin(self.survey(rules)).await {
                 Ok(survey) => return Ok(survey),
-                Err(failure) => self.doubt(failure),
+                Err(failure) => self.doubt(failure, &mut doubts),
             };
             // What was waited within the attempt counts.
             let since = trouble.get_or_insert(began).elapsed();

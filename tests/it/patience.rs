@@ -8,7 +8,7 @@ use mailhaul::checkpoint::{AccountState, Ledger};
 use mailhaul::mail::{Fate, Side};
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Place};
 use mailhaul::transfer::{Ending, Event, Mode};
-use mailhaul_testserver::{Act, Budget, Config, Features, Keywords, Literals, NewMessage, Nth, Point, Server};
+use mailhaul_testserver::{Act, Budget, Config, Features, Keywords, Literals, NewMessage, Nth, Point, Rule, Server};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,8 +18,20 @@ use tokio::time::Instant;
 const SOURCE: u16 = 1;
 const TARGET: u16 = 2;
 
+/// What becomes of one connection more than a source takes.
+#[derive(Clone, Copy, Debug)]
+enum More {
+    HungUpOn,
+    Told(&'static str),
+    Refused,
+}
+
 /// The way to two servers in memory, one of which can be out of reach.
 struct Lines {
+    /// How many the source takes, by whatever stands before it.
+    takes: Mutex<Option<(u64, More)>>,
+    /// How often a connection to the source was begun.
+    dials: AtomicUsize,
     source: Server,
     target: Server,
     down: AtomicBool,
@@ -32,6 +44,8 @@ struct Lines {
 impl Lines {
     fn new(source: Config, target: Config) -> Arc<Self> {
         Arc::new(Self {
+            takes: Mutex::default(),
+            dials: AtomicUsize::new(0),
             source: Server::in_memory(source).unwrap(),
             target: Server::in_memory(target).unwrap(),
             down: AtomicBool::new(false),
@@ -62,14 +76,35 @@ impl Lines {
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         NetError::Refused { at: Place::of(endpoint) }
     }
+
+    async fn reach_source(&self, endpoint: &Endpoint) -> Result<BoxedIo, NetError> {
+        use tokio::io::AsyncWriteExt;
+        self.dials.fetch_add(1, Ordering::SeqCst);
+        // One way there takes so long, and lets the server see who has left.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if self.down.load(Ordering::SeqCst) {
+            return Err(self.refuse(endpoint).await);
+        }
+        let takes = *self.takes.lock().unwrap();
+        let Some((_, more)) = takes.filter(|(takes, _)| self.source.stats().open >= *takes) else {
+            return Ok(Box::new(self.source.connect()));
+        };
+        let words = match more {
+            More::Refused => return Err(NetError::Refused { at: Place::of(endpoint) }),
+            More::HungUpOn => "",
+            More::Told(words) => words,
+        };
+        let (near, mut far) = tokio::io::duplex(1024);
+        far.write_all(words.as_bytes()).await.unwrap();
+        Ok(Box::new(near))
+    }
 }
 
 impl Dial for Lines {
     fn dial<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, Result<BoxedIo, NetError>> {
         Box::pin(async move {
             match endpoint.port {
-                SOURCE if self.down.load(Ordering::SeqCst) => Err(self.refuse(endpoint).await),
-                SOURCE => Ok(Box::new(self.source.connect()) as BoxedIo),
+                SOURCE => self.reach_source(endpoint).await,
                 _ => Ok(Box::new(self.target.connect()) as BoxedIo),
             }
         })
@@ -81,7 +116,11 @@ impl Dial for Lines {
 }
 
 fn haul(users: &[&str], more: &str) -> Haul {
-    let options = "[transfer]\ntimeout = \"60s\"\noutage = \"6h\"\nsettle = \"100ms\"";
+    haul_for("1h", users, more)
+}
+
+fn haul_for(outage: &str, users: &[&str], more: &str) -> Haul {
+    let options = format!("[transfer]\ntimeout = \"60s\"\noutage = \"{outage}\"\nsettle = \"100ms\"");
     let haul = Haul::new(End::plain(SOURCE), End::plain(TARGET)).in_memory().with(&format!("{options}\n{more}"));
     users.iter().fold(haul, |haul, user| haul.user(user, user))
 }
@@ -186,7 +225,8 @@ async fn gmail_is_migrated_from_without_a_person() {
     let budget = Some(over_limits(25));
     let lines = Lines::new(Config { budget, ..Config::gmail("u") }, Config::plain("u"));
     fill(&lines, "u", 12, 15);
-    let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 3")).await;
+    // An hour is asked for, which is no outage.
+    let ran = lines.run(&haul_for("30min", &["u"], "[limits]\nconnections = 3")).await;
     ran.assert_complete();
     assert!(bodies(&lines.source, "u") == bodies(&lines.target, "u"));
     let (rests, asked_in_vain) = lines.source.rests();
@@ -232,7 +272,7 @@ async fn an_ok_that_asks_for_less_is_acted_on_whatever_was_asked() {
         server.faults().clear();
         assert!(fired > 0, "{verb}");
         for (at, pause) in pauses(server, verb, &[1, 2]).into_iter().take(fired).enumerate() {
-            let least = Duration::from_secs(1 << at);
+            let least = Duration::from_secs(1);
             assert!(pause >= least && pause < least * 2, "{verb} #{}: {pause:?}", at + 1);
         }
         assert!(bodies(&lines.source, "u") == bodies(&lines.target, "u"), "{verb}");
@@ -245,7 +285,7 @@ async fn a_source_that_is_down_is_asked_by_one_and_all_go_on_by_themselves() {
     let config = || users[1..].iter().fold(Config::plain("a"), |config, user| config.user(user, "pass"));
     let lines = Lines::new(config(), config());
     users.iter().for_each(|user| fill(&lines, user, 3, 4));
-    let haul = haul(&users, "[limits]\nconnections = 3");
+    let haul = haul_for("6h", &users, "[limits]\nconnections = 3");
     lines.run(&haul).await.assert_complete();
     users.iter().for_each(|user| lines.give(user, "INBOX", message(99)));
 
@@ -297,6 +337,100 @@ async fn a_host_that_hangs_up_on_one_more_is_taken_at_what_it_takes() {
     ["a", "b"].iter().for_each(|user| assert!(bodies(&lines.source, user) == bodies(&lines.target, user)));
     let down = |event: &Event| matches!(event, Event::Unreachable { .. });
     assert!(!ran.events.iter().any(down), "it is no outage: {:#?}", ran.events);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_is_run_into_seldom_however_it_shows() {
+    let users = ["a", "b", "c", "d"];
+    let config = || users[1..].iter().fold(Config::plain("a"), |config, user| config.user(user, "pass"));
+    let courier = More::Told("* BYE [ALERT] Maximum connection limit reached for 192.0.2.1\r\n");
+    for more in [More::HungUpOn, courier, More::Refused] {
+        let lines = Lines::new(config(), config());
+        *lines.takes.lock().unwrap() = Some((3, more));
+        users.iter().for_each(|user| fill(&lines, user, 6, 10));
+        let begin = Instant::now();
+        let ran = lines.run(&haul(&users, "[limits]\nconnections = 4\nmessages_per_second = 0.1")).await;
+        ran.assert_complete();
+        users.iter().for_each(|user| assert!(bodies(&lines.source, user) == bodies(&lines.target, user)));
+        // Before anybody has signed in, nobody can tell.
+        let connected = ran.events.iter().skip_while(|event| !matches!(event, Event::Copied { .. }));
+        let down = connected.filter(|event| matches!(event, Event::Unreachable { .. })).count();
+        let (dials, minutes) = (lines.dials.load(Ordering::SeqCst), begin.elapsed().as_secs() / 60);
+        assert_eq!(down, 0, "{more:?}: others are connected");
+        assert!(minutes >= 10 && dials <= 60, "{more:?}: {dials} in {minutes} minutes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_takes_nobody_is_asked_by_one() {
+    let users: Vec<String> = (0..20).map(|at| format!("u{at}")).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    let config = || users[1..].iter().fold(Config::plain("u0"), |config, user| config.user(user, "pass"));
+    let lines = Lines::new(config(), config());
+    *lines.takes.lock().unwrap() =
+        Some((0, More::Told("* BYE [ALERT] Maximum connection limit reached for 192.0.2.1\r\n")));
+    users.iter().for_each(|user| fill(&lines, user, 1, 2));
+    let opened = async {
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        lines.takes.lock().unwrap().take();
+        lines.dials.load(Ordering::SeqCst)
+    };
+    let haul = haul(&users, "accounts = 20\n[limits]\nconnections = 2");
+    let (ran, dials) = tokio::join!(lines.run(&haul), opened);
+    ran.assert_complete();
+    // All may have begun at once; then one at a time, a minute apart and more.
+    assert!(dials <= 20 + 12, "{dials}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_behind_a_balancer_leaves_no_wall() {
+    let users = ["a", "b"];
+    let config = || Config::plain("a").user("b", "pass");
+    let lines = Lines::new(config(), config());
+    users.iter().for_each(|user| fill(&lines, user, 4, 60));
+    let restart = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let before = lines.source.stats().open;
+        lines.source.faults().add(Point::command("*"), Nth::All, Act::Drop);
+        *lines.takes.lock().unwrap() = Some((0, More::HungUpOn));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        lines.source.faults().clear();
+        lines.takes.lock().unwrap().take();
+        tokio::time::sleep(Duration::from_secs(180)).await;
+        (before, lines.source.stats().open)
+    };
+    let haul = haul(&users, "[limits]\nconnections = 4\nmessages_per_second = 0.2");
+    let (ran, (before, after)) = tokio::join!(lines.run(&haul), restart);
+    ran.assert_complete();
+    assert!(before >= 6 && after >= before, "{before} before, {after} three minutes after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_wait_keeps_nobody_from_finding_a_host_up() {
+    let config = || Config::plain("a").user("b", "pass");
+    let lines = Lines::new(config(), config());
+    ["a", "b"].iter().for_each(|user| fill(&lines, user, 2, 10));
+    let add = |user: &str, nth: u64, act: Act| {
+        lines.source.faults().push(Rule::new(Point::command("UID FETCH"), Nth::Only(nth), act).for_user(user));
+    };
+    // One account is told to wait when it wants a further connection; the other has lost its own.
+    let words = "BAD Request is throttled. Suggested Backoff Time: 3000000 milliseconds";
+    add("a", 2, Act::Delay(Duration::from_secs(2)));
+    add("a", 2, Act::Reply(words.to_owned()));
+    add("b", 2, Act::Delay(Duration::from_secs(1)));
+    add("b", 2, Act::Drop);
+    let outage = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        lines.down.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(110)).await;
+        lines.down.store(false, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(780)).await;
+        ["a", "b"].map(|user| bodies(&lines.source, user) == bodies(&lines.target, user))
+    };
+    let haul = haul(&["a", "b"], "[limits]\nconnections = 2");
+    let (ran, done) = tokio::join!(lines.run(&haul), outage);
+    ran.assert_complete();
+    assert_eq!(done, [false, true], "after fifteen minutes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -409,11 +543,153 @@ async fn a_mailbox_that_exchange_does_not_connect_for_a_minute_is_waited_for() {
     fill(&lines, "u", 1, 10);
     let words = || Act::Reply("BAD User is authenticated but not connected.".to_owned());
     lines.target.faults().add(Point::command("LIST"), Nth::Only(1), words());
-    let haul = haul(&["u"], "");
+    let haul = haul(&["u"], "[limits]\nconnections = 4");
     let end = lines.run(&haul).await.end;
     assert_eq!((end.accounts[0].failure.as_ref(), &end.accounts[0].fates), (None, &[(Fate::Copied, 10)].into()));
+    // Each of its connections meets it.
+    for folder in 1..6 {
+        let name = format!("Folder {folder}");
+        lines.source.account("u").create(&name).unwrap();
+        lines.give("u", &name, message(folder));
+    }
+    lines.target.faults().clear();
+    lines.target.faults().add(Point::command("EXAMINE"), Nth::First(5), words());
+    let end = lines.run(&haul).await.end;
+    assert_eq!((end.accounts[0].failure.as_ref(), &end.accounts[0].fates), (None, &[(Fate::Copied, 15)].into()));
     lines.give("u", "INBOX", message(77));
     lines.target.faults().add(Point::command("LIST"), Nth::All, words());
     let end = lines.run(&haul).await.end;
     assert_eq!(end.accounts[0].ending, Ending::Failed, "then it needs a person");
+}
+
+/// One folder of large messages: some to a command, and several commands to come.
+fn fill_large(lines: &Lines, messages: usize) {
+    let rest = "0123456789abcdef".repeat(12_500);
+    for at in 0..messages {
+        let text = format!("Message-ID: <{at}@x>\r\nSubject: {at}\r\n\r\n{rest}\r\n");
+        lines.give("u", "INBOX", dated(text, at));
+    }
+}
+
+fn asked_for_bodies(lines: &Lines) -> Vec<String> {
+    let log = lines.source.log();
+    log.into_iter().map(|logged| logged.line).filter(|line| line.contains("BODY.PEEK[]")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_unavailable_when_asked_for_messages_is_waited_for() {
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill_large(&lines, 100);
+    // All that has a body is out of reach for half an hour, and the folder can be listed.
+    let busy = || Act::Reply("NO [UNAVAILABLE] Busy".to_owned());
+    let rules: Vec<_> = (30..=100)
+        .map(|uid| Rule::new(Point::FetchBody(uid), Nth::All, busy()))
+        .map(|rule| lines.source.faults().push(rule))
+        .collect();
+    let outage = async {
+        tokio::time::sleep(Duration::from_secs(1800)).await;
+        rules.iter().for_each(|rule| lines.source.faults().remove(*rule));
+        asked_for_bodies(&lines).len()
+    };
+    let haul = haul_for("6h", &["u"], "[limits]\nconnections = 1");
+    let (ran, asked) = tokio::join!(lines.run(&haul), outage);
+    ran.assert_complete();
+    assert_eq!(ran.end.accounts[0].fates, [(Fate::Copied, 100)].into());
+    assert!(asked < 120, "it is asked ever less often: {asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_asked_for_once_a_source_is_unavailable() {
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill_large(&lines, 200);
+    lines.source.faults().add(Point::FetchBody(25), Nth::Only(1), Act::Reply("NO [UNAVAILABLE] Busy".to_owned()));
+    let begin = Instant::now();
+    let asked_at_once = async {
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        asked_for_bodies(&lines).len()
+    };
+    let haul = haul(&["u"], "[limits]\nconnections = 1");
+    let (ran, asked) = tokio::join!(lines.run(&haul), asked_at_once);
+    ran.assert_complete();
+    assert!(begin.elapsed() >= Duration::from_millis(200));
+    // Twenty commands in all; a few were under way.
+    assert!((3..10).contains(&asked), "{asked}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_refused_alone_again_and_again_is_listed_and_the_others_arrive() {
+    for (words, seconds) in [
+        ("NO [UNAVAILABLE] Busy", 70),
+        ("NO [UNAVAILABLE] UID FETCH Server error - Please try again later", 70),
+        ("NO [SERVERBUG] Internal error occurred.", 70),
+        ("NO The requested message could not be converted to an RFC-822 compatible format.", 0),
+    ] {
+        for tries in [1_u64, 3, u64::MAX] {
+            let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+            fill_large(&lines, 40);
+            // Two of them, and each is refused so often in company and alone.
+            for uid in [12, 13] {
+                lines.source.faults().add(Point::FetchBody(uid), Nth::First(tries), Act::Reply(words.to_owned()));
+            }
+            let begin = Instant::now();
+            let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 1")).await;
+            let (end, took) = (&ran.end.accounts[0], begin.elapsed().as_secs());
+            assert_eq!(end.failure, None, "{words} {tries}");
+            if tries == u64::MAX {
+                assert_eq!(end.fates, [(Fate::Copied, 38), (Fate::Unreadable, 2)].into(), "{words}");
+                assert!((seconds..seconds + 120).contains(&took), "{words}: {took} s");
+            } else if seconds > 0 {
+                assert_eq!(end.fates, [(Fate::Copied, 40)].into(), "{words} {tries}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_for_which_a_target_is_unavailable_keeps_no_other_back() {
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill(&lines, "u", 1, 40);
+    let busy = || Act::Reply("NO [UNAVAILABLE] Server Unavailable. 15".to_owned());
+    let rule = lines.target.faults().add(Point::AppendContaining(b"Subject: 5\r\n".to_vec()), Nth::All, busy());
+    let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 1")).await;
+    let end = &ran.end.accounts[0];
+    assert_eq!((end.ending, end.fates.get(&Fate::Copied)), (Ending::Parked, Some(&39)), "{end:#?}");
+    lines.target.faults().remove(rule);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_wants_to_be_asked_nothing_is_not_kept_awake() {
+    let features = Features { multiappend: false, ..Features::default() };
+    let lines = Lines::new(Config::plain("u"), Config { features, ..Config::plain("u") });
+    fill_large(&lines, 6);
+    let slower = "OK Done. Request is throttled. Suggested Backoff Time: 900000 milliseconds".to_owned();
+    lines.target.faults().add(Point::after_execute("APPEND"), Nth::Only(3), Act::Reply(slower));
+    // Between two messages the target has nothing to do.
+    lines.source.faults().add(Point::FetchBody(5), Nth::Only(1), Act::Delay(Duration::from_secs(400)));
+    let options = "[transfer]\ntimeout = \"600s\"\nsettle = \"100ms\"\n[limits]\nconnections = 1";
+    let haul = Haul::new(End::plain(SOURCE), End::plain(TARGET)).in_memory().with(options).user("u", "u");
+    lines.run(&haul).await.assert_complete();
+    let log = lines.target.log();
+    let at = log.iter().filter(|logged| logged.verb == "APPEND").nth(2).unwrap().at;
+    let early = log.iter().filter(|logged| logged.at > at && logged.at.duration_since(at) < Duration::from_secs(900));
+    let early: Vec<_> = early.map(|logged| logged.line.clone()).collect();
+    assert!(early.is_empty(), "{early:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_the_only_connection_gives_it_to_others_for_a_turn() {
+    let config = || Config::plain("big").user("a", "pass");
+    let lines = Lines::new(config(), config());
+    fill(&lines, "big", 1, 300);
+    fill(&lines, "a", 1, 3);
+    let limits = "[limits]\nconnections = 1\nmessages_per_second = 0.1\n[limits.host]\nconnections = 1";
+    let ran = lines.run(&haul(&["big", "a"], limits)).await;
+    ran.assert_complete();
+    ["big", "a"].iter().for_each(|user| assert!(bodies(&lines.source, user) == bodies(&lines.target, user)));
+    let done = |event: &Event| match event {
+        Event::AccountDone { account, .. } => Some(account.clone()),
+        _ => None,
+    };
+    let order: Vec<String> = ran.events.iter().filter_map(done).collect();
+    assert_eq!(order, ["a", "big"]);
 }

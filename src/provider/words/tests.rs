@@ -98,10 +98,14 @@ fn whose_connections_are_too_many_is_told_by_the_words() {
         ("Too many open connections (11 of 10 from 192.0.2.1, 3 of 50 for info)", Crowd::Host),
         ("Too many open connections (3 of 50 from 192.0.2.1, 11 of 10 for info)", Crowd::Account(Some(10))),
         ("[ALERT] Maximum connection limit reached for 192.0.2.1", Crowd::Host),
-        ("[LIMIT] Too many concurrent connections", Crowd::Host),
-        ("", Crowd::Host),
+        ("[LIMIT] Too many connections from your IP", Crowd::Host),
+        // Nothing tells it, and it is one user who is refused.
+        ("[LIMIT] Too many concurrent connections", Crowd::Account(None)),
+        ("Too many open connections (?)", Crowd::Account(None)),
+        ("", Crowd::Account(None)),
     ] {
-        assert_eq!(crowd(text.as_bytes()), expected, "{text}");
+        assert_eq!(crowd(P::SignIn, text.as_bytes()), expected, "{text}");
+        assert_eq!(crowd(P::Greeting, text.as_bytes()), Crowd::Host, "nobody has signed in: {text}");
     }
 }
 
@@ -109,8 +113,8 @@ fn whose_connections_are_too_many_is_told_by_the_words() {
 fn yahoo_and_icloud() {
     #[rustfmt::skip]
     check(&[
-        (P::Fetch, S::No, "[UNAVAILABLE] UID FETCH Server error while fetching messages", K::MessageUnreadable, None),
-        (P::Fetch, S::No, "[UNAVAILABLE] UID FETCH Server error - Please try again later", K::MessageUnreadable, None),
+        (P::Fetch, S::No, "[UNAVAILABLE] UID FETCH Server error while fetching messages", K::MessageUnreadable, Some(10)),
+        (P::Fetch, S::No, "[UNAVAILABLE] UID FETCH Server error - Please try again later", K::MessageUnreadable, Some(10)),
         (P::Fetch, S::No, "[UNAVAILABLE] Service is temporarily not available", K::Unavailable, Some(30)),
         (P::Append, S::Bad, "[CLIENTBUG] Additional arguments found after last expected argument", K::MessageRefused, None),
         (P::SignIn, S::No, "[AUTHENTICATIONFAILED] LOGIN Invalid credentials", K::SignInRefused, None),
@@ -134,7 +138,7 @@ fn dovecot() {
         (P::SignIn, S::No, "[UNAVAILABLE] Temporary authentication failure. [mail1:2026-11-22 10:00:00]", K::Unavailable, Some(60)),
         (P::SignIn, S::No, "[UNAVAILABLE] Account is temporarily unavailable.", K::Unavailable, Some(300)),
         (P::SignIn, S::No, "[UNAVAILABLE] Internal error occurred. Refer to server log for more information.", K::Unavailable, Some(60)),
-        (P::Fetch, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageUnreadable, None),
+        (P::Fetch, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageUnreadable, Some(10)),
         (P::Open, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::FolderRefused, None),
         (P::Append, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageRefused, None),
         (P::Append, S::No, "[INUSE] Timeout while waiting for lock", K::Unavailable, Some(10)),
@@ -216,7 +220,7 @@ fn codes_of_the_standard_count_wherever_they_stand() {
         (P::SignIn, S::No, "[CONTACTADMIN] ask", K::SignInRefused, None),
         (P::Open, S::No, "[NOPERM] no", K::FolderRefused, None),
         (P::Open, S::No, "[CORRUPTION] x", K::FolderRefused, None),
-        (P::Fetch, S::No, "[EXPUNGEISSUED] some are gone", K::MessageUnreadable, None),
+        (P::Fetch, S::No, "[EXPUNGEISSUED] some are gone", K::MessageUnreadable, Some(10)),
         (P::Fetch, S::No, "[OVERQUOTA] slow down", K::Throttled, Some(3600)),
         (P::Append, S::No, "[OVERQUOTA]", K::MailboxFull, None),
         (P::Other, S::No, "[THROTTLED] later", K::Throttled, Some(60)),
@@ -276,7 +280,7 @@ fn every_row_can_be_reached() {
             first == Some(index)
         });
         assert!(reached, "hidden by an earlier row: {}", row.text);
-        let waits = matches!(row.kind, K::Throttled | K::Unavailable | K::TooManyConnections);
+        let waits = matches!(row.kind, K::Throttled | K::Unavailable | K::TooManyConnections | K::MessageUnreadable);
         assert!(waits || matches!(row.wait, Wait::Untold), "{}", row.text);
     }
 }
@@ -288,9 +292,9 @@ proptest! {
     fn any_line_is_judged(text in proptest::collection::vec(any::<u8>(), 0..200), phase in 0..ALL.len()) {
         for status in [S::Ok, S::No, S::Bad, S::Bye] {
             let got = classify(&Words { phase: ALL[phase], status, text: &text });
-            let waits = matches!(got.kind, K::Throttled | K::Unavailable | K::TooManyConnections);
+            let waits = matches!(got.kind, K::Throttled | K::Unavailable | K::TooManyConnections | K::MessageUnreadable);
             prop_assert!(waits || got.wait.is_none());
-            let _ = (slower(status, &text), already_exists(&text), connections_max(&text), crowd(&text));
+            let _ = (slower(status, &text), already_exists(&text), connections_max(&text), crowd(ALL[phase], &text));
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum Point {
     FetchHalf,
     /// FETCH is about to tell of this UID.
     FetchUid(u32),
+    /// FETCH is about to give the body of this UID.
+    FetchBody(u32),
     /// An APPEND, received in full and about to be stored, has a message that holds these bytes.
     AppendContaining(Vec<u8>),
 }
@@ -88,7 +90,7 @@ impl Point {
                 let begin = (at == 0).then_some(Point::FetchLiteral(0));
                 begin.into_iter().chain((at == size / 2).then_some(Point::FetchHalf)).collect()
             }
-            Event::ResponseBytes(_) | Event::FetchUid(_) | Event::Append(_) => Vec::new(),
+            Event::ResponseBytes(_) | Event::FetchUid(_) | Event::FetchBody(_) | Event::Append(_) => Vec::new(),
         }
     }
 
@@ -122,7 +124,7 @@ impl Point {
             (Point::FetchHalf, Event::FetchLiteral(now, size)) => *now == size / 2,
             (Point::ResponseBytes(at), Event::ResponseBytes(now))
             | (Point::FetchLiteral(at), Event::FetchLiteral(now, _)) => at == now,
-            (Point::FetchUid(uid), Event::FetchUid(now)) => uid == now,
+            (Point::FetchUid(uid), Event::FetchUid(now)) | (Point::FetchBody(uid), Event::FetchBody(now)) => uid == now,
             (Point::AppendContaining(needle), Event::Append(bodies)) => {
                 bodies.iter().any(|body| contains(body, needle))
             }
@@ -320,6 +322,7 @@ pub(crate) enum Event<'a> {
     /// Byte, size.
     FetchLiteral(u64, u64),
     FetchUid(u32),
+    FetchBody(u32),
     Append(&'a [&'a [u8]]),
 }
 

@@ -105,6 +105,12 @@ impl Session {
             {
                 return Err(reply.into());
             }
+            if self.shared.faults.any()
+                && items.iter().any(|item| matches!(item, Item::Section(_)))
+                && let Some(reply) = self.fire(Event::FetchBody(picked.message.uid)).await?
+            {
+                return Err(reply.into());
+            }
             self.tell(&picked, &items).await?;
         }
         if complete {
