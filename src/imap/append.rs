@@ -682,12 +682,15 @@ fn read_append_uids(words: &[u8], expected: Option<UidValidity>, count: usize) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pace::{Pacer, Rates, WallClock};
 
     #[tokio::test(start_paused = true)]
     async fn a_target_that_takes_nothing_keeps_no_other_from_a_shared_limit() {
-        let rates = Rates { messages_per_second: Some(1.0).into(), ..Rates::default() };
-        let pacer = Pacer::new(&rates, WallClock::default());
+        // As a limit does: one after the other, each after a while.
+        let limit = tokio::sync::Mutex::new(());
+        let leave_of_limit = async || {
+            let _turn = limit.lock().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
         let (mut io, _full) = tokio::io::duplex(16);
         let (flights, _landing) = mpsc::unbounded_channel();
         let (_go, leave) = mpsc::unbounded_channel();
@@ -710,10 +713,10 @@ mod tests {
         let begin = Instant::now();
         let other = async {
             tokio::task::yield_now().await;
-            pacer.messages(1).await;
+            leave_of_limit().await;
             begin.elapsed()
         };
-        let (held, waited) = tokio::join!(writer.hold(pacer.messages(1)), other);
+        let (held, waited) = tokio::join!(writer.hold(leave_of_limit()), other);
         assert!(held.is_err(), "nothing is taken");
         assert!(waited < Duration::from_secs(3), "{waited:?}");
     }

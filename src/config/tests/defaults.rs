@@ -106,7 +106,7 @@ fn defaults_are_what_they_are_said_to_be() {
         settle: Duration::from_secs(2),
         late: Duration::from_secs(15),
         sample: 0.01,
-        spool_above: 1 << 20,
+        spool_above: 4 << 20,
         memory: 32 << 20,
     };
     assert_eq!(job.options, options);
