@@ -14,6 +14,14 @@ use std::collections::BTreeSet;
 async fn one_that_is_refused_takes_nobody_along() {
     const MESSAGES: usize = 400;
     let two = two_of(Config::plain("u"), Config::plain("u")).await;
+    two.source.account("u").create("before").unwrap();
+    for at in 0..MESSAGES {
+        two.give("before", dated(format!("Subject: {at}\r\n\r\nbody {at}\r\n"), at));
+    }
+    assert_eq!(two.haul.run().await.copied(), MESSAGES as u64);
+    // How many go together depends on what is ready; had each gone alone, there would be a command for each.
+    let appends = two.target.stats().appends;
+    assert!(appends < MESSAGES as u64, "{appends} commands");
     for at in 0..MESSAGES {
         let kind = if at % 40 == 7 { "bad" } else { "good" };
         two.give("INBOX", dated(format!("Subject: {kind} {at}\r\n\r\nbody {at}\r\n"), at));
@@ -22,13 +30,11 @@ async fn one_that_is_refused_takes_nobody_along() {
     two.target.faults().add(Point::AppendContaining(b"Subject: bad".to_vec()), Nth::All, refusal);
     let ran = two.haul.run().await;
     let end = &ran.end.accounts[0];
-    assert_eq!((end.ending, end.fates[&Fate::Copied], end.fates[&Fate::Refused]), (Ending::Exceptions, 390, 10));
+    let fates = (end.fates[&Fate::Copied], end.fates[&Fate::Refused]);
+    assert_eq!((end.ending, fates), (Ending::Exceptions, (390 + MESSAGES as u64, 10)));
     let there: Vec<_> = two.target.account("u").messages("INBOX").unwrap();
     let bodies: BTreeSet<&[u8]> = there.iter().map(|message| &message.body[..]).collect();
     assert_eq!((there.len(), bodies.len()), (390, 390), "each once");
-    // How many go together depends on what is ready; had each gone alone, there would be no fewer commands than messages.
-    let appends = two.target.stats().appends;
-    assert!(appends < MESSAGES as u64, "{appends} commands");
     assert_eq!(two.haul.run().await.copied(), 0);
 }
 
