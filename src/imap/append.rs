@@ -507,9 +507,6 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let (mut sent, mut piece) = (0, Vec::new());
         while sent < length {
             outgoing.body.read_up_to(piece_max(brake.burst().1), sent, &mut piece).await.map_err(Broken::Io)?;
-            if piece.is_empty() {
-                return Err(Broken::Io(std::io::Error::other("the spool file is shorter than the message")));
-            }
             self.hold(brake.bytes(piece.len() as u64)).await?.map_err(Broken::held)?;
             self.buffer.extend_from_slice(&piece);
             sent += piece.len() as u64;
@@ -719,6 +716,19 @@ mod tests {
         let (held, waited) = tokio::join!(writer.hold(leave_of_limit()), other);
         assert!(held.is_err(), "nothing is taken");
         assert!(waited < Duration::from_secs(3), "{waited:?}");
+    }
+
+    #[test]
+    fn keywords_that_were_taken_need_no_leave_and_others_do() {
+        let taken = Taken::default();
+        let untried = |flags: &str| taken.is_untried(&Flags::parse(flags));
+        assert!(!untried("\\Seen") && untried("a"));
+        taken.add(&Flags::parse("\\Seen a b"));
+        assert!(!untried("b") && !untried("A") && !untried("b a \\Flagged"));
+        assert!(untried("c") && untried("a c"));
+        taken.add(&Flags::parse("c"));
+        assert!(!untried("a c"));
+        assert!(untried("a b c"), "never so many at once");
     }
 
     #[test]

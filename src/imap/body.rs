@@ -358,9 +358,6 @@ impl Body {
         let (mut at, mut piece, mut said, mut says_more) = (0, Vec::new(), false, false);
         while at < self.length {
             self.read(at, &mut piece).await?;
-            if piece.is_empty() {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
             let inside = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
             let (first, rest) = piece.split_at(inside);
             sha.update(first);
@@ -379,9 +376,6 @@ impl Body {
         let (mut at, mut piece) = (0, Vec::new());
         while at < self.length {
             self.read(at, &mut piece).await?;
-            if piece.is_empty() {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
             file.write_all(&piece).await?;
             at += piece.len() as u64;
         }
@@ -396,9 +390,6 @@ impl Body {
         let (mut likeness, mut piece, mut at) = (Likeness::default(), Vec::new(), 0);
         while at < self.length {
             self.read(at, &mut piece).await?;
-            if piece.is_empty() {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
             likeness.update(&piece);
             at += piece.len() as u64;
         }
@@ -412,20 +403,20 @@ impl Body {
         self.read_up_to(CHUNK, at, buffer).await
     }
 
-    /// As `read`, in pieces of at most so many bytes.
+    /// As `read`, in pieces of at most so many bytes. Where there are fewer than its length says, that is an error.
     pub(super) async fn read_up_to(&mut self, most: usize, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-        buffer.clear();
+        let length = (most as u64).min(self.length - at) as usize;
         match &mut self.store {
             Store::Memory(bytes, _) => {
-                let from = (at as usize).min(bytes.len());
-                let to = (from + most).min(bytes.len());
-                buffer.extend_from_slice(&bytes[from..to]);
+                let piece = bytes.get(at as usize..at as usize + length);
+                buffer.clear();
+                buffer.extend_from_slice(piece.ok_or(std::io::ErrorKind::UnexpectedEof)?);
             }
             Store::Spool(file) => {
                 if at == 0 {
                     file.seek(SeekFrom::Start(0)).await?;
                 }
-                buffer.resize((most as u64).min(self.length - at) as usize, 0);
+                buffer.resize(length, 0);
                 file.read_exact(buffer).await?;
             }
         }
