@@ -488,6 +488,18 @@ impl Ledger {
         .await
     }
 
+    /// Says whether nothing is known of any message of a folder.
+    ///
+    /// # Errors
+    /// The file's.
+    pub async fn is_unknown(&self, folder: FolderId) -> Result<bool, LedgerError> {
+        self.read(move |connection| {
+            let mut any = connection.prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM records WHERE folder = ?1)")?;
+            Ok(any.query_row([folder.0], |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Forgets what was known of a folder's messages under this UIDVALIDITY: their UIDs mean nothing any more.
     pub async fn forget_records(&self, folder: FolderId, validity: UidValidity) -> Result<(), LedgerError> {
         self.forget_where(&["validity = ?2"], folder, validity).await

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// Untagged answers to one control command, all together; SELECT gives a few kB.
-const UNTAGGED_MAX: usize = 4 << 20;
+pub(super) const UNTAGGED_MAX: usize = 4 << 20;
 /// Untagged answers to one of our own commands, all together: LIST with states of 50,000 folders gives 20 MB.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Capabilities kept of a list; servers have fifty.
@@ -368,7 +368,7 @@ async fn bridge(
     }
 }
 
-fn too_much(bytes_max: usize) -> Broken {
+pub(super) fn too_much(bytes_max: usize) -> Broken {
     Broken::Protocol(format!("more than {bytes_max} bytes in answer to one command"))
 }
 

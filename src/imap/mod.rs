@@ -14,6 +14,7 @@ mod error;
 mod fetch;
 mod folders;
 mod haste;
+mod look;
 mod pipeline;
 #[cfg(doctest)]
 pub mod proofs;
@@ -35,6 +36,7 @@ pub use error::{ImapError, Refusal};
 pub use fetch::{Brake, CommandBrake, Fetched, RefusedFetch};
 pub use folders::Namespace;
 pub use haste::{Haste, Pause};
+pub use look::Look;
 pub use session::{End, FLAG_BYTES_MAX, FlagChange, Opened, Permanent, Session, Source, Target};
 pub use signin::Opening;
 

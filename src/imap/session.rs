@@ -54,13 +54,13 @@ pub struct Session<E> {
     /// One command at a time, and none at sign-in that the server can do without.
     pub(super) apart: bool,
     /// How the open folder was opened; None: none is.
-    open: Option<Verb>,
+    pub(super) open: Option<Verb>,
     end: PhantomData<fn() -> E>,
 }
 
 /// Control commands that name a folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
+pub(super) enum Verb {
     Examine,
     Select,
     Create,
@@ -278,13 +278,7 @@ impl<E: End> Session<E> {
             }
         });
         whole.await?;
-        match gathered.without_flags.first() {
-            Some(uid) => {
-                let text = format!("it lists message {uid} without the flags it was asked for");
-                Err(Broken::Protocol(text).during(what))
-            }
-            None => Ok(gathered.finish()),
-        }
+        gathered.listed(what)
     }
 
     /// Fetches the digests of the header's key fields ([`header_digest`]) of some messages of the open folder.
@@ -411,6 +405,17 @@ impl Gathering {
         self.listing.merged(self.late)
     }
 
+    /// Gives the same where each message came with the flags it was asked for.
+    pub(super) fn listed(self, what: &str) -> Result<Listing, ImapError> {
+        match self.without_flags.first() {
+            Some(uid) => {
+                let text = format!("it lists message {uid} without the flags it was asked for");
+                Err(Broken::Protocol(text).during(what))
+            }
+            None => Ok(self.finish()),
+        }
+    }
+
     pub(super) fn take(&mut self, uid: Uid, seen: Fetch, bytes: usize) -> Result<(), Broken> {
         let known = self.listing.get(uid).is_some();
         match seen.flags.is_some() {
@@ -461,9 +466,8 @@ impl Session<Target> {
     /// A refusal, or a broken connection.
     pub async fn create(&mut self, folder: &WireName, role: Option<Role>) -> Result<(), ImapError> {
         let what = format!("create folder \"{folder}\"");
-        let role = role.filter(|role| !matches!(role, Role::Inbox | Role::Important) && self.has("CREATE-SPECIAL-USE"));
-        if let Some(role) = role {
-            let suffix = format!(" (USE (\\{role}))");
+        if let Some(role) = self.settable(role) {
+            let suffix = role_suffix(role);
             let command = [Part::Text("CREATE "), Part::Name(folder.as_bytes()), Part::Text(&suffix)];
             match self.connection.command(&what, Phase::Open, &command, |_| {}).await {
                 Ok(_) => return Ok(()),
@@ -476,6 +480,11 @@ impl Session<Target> {
             Err(ImapError::Refused { refusal, .. }) if already_exists(&refusal.words) => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    /// Gives the role where the server can set it.
+    pub(super) fn settable(&self, role: Option<Role>) -> Option<Role> {
+        role.filter(|role| !matches!(role, Role::Inbox | Role::Important) && self.has("CREATE-SPECIAL-USE"))
     }
 
     /// Subscribes to a folder.
@@ -546,6 +555,11 @@ impl Session<Target> {
         }
         Ok(())
     }
+}
+
+/// What CREATE has behind the name for a role (RFC 6154, 3).
+pub(super) fn role_suffix(role: Role) -> String {
+    format!(" (USE (\\{role}))")
 }
 
 const MODIFIED: &[u8] = b"[MODIFIED ";
@@ -666,7 +680,7 @@ pub(super) fn parse_status(values: &[Value<'_>]) -> FolderState {
     state
 }
 
-fn parse_opened(responses: &[Response]) -> Opened {
+pub(super) fn parse_opened(responses: &[Response]) -> Opened {
     let mut opened = Opened { state: FolderState::default(), permanent: None, uid_not_sticky: false };
     for response in responses {
         if let Some((messages, _)) = numbered(response, b"EXISTS") {

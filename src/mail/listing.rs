@@ -146,6 +146,22 @@ impl Listing {
         merged
     }
 
+    /// Gives how many messages have UIDs below this one.
+    #[must_use]
+    pub fn below(&self, uid: Uid) -> usize {
+        self.uids.partition_point(|known| *known < uid)
+    }
+
+    /// Keeps the first `count` messages.
+    #[must_use]
+    pub fn cut(mut self, count: usize) -> Self {
+        self.uids.truncate(count);
+        self.sizes.truncate(count);
+        self.dates.truncate(count);
+        self.flags.truncate(count);
+        self
+    }
+
     fn at(&self, at: usize) -> Entry<'_> {
         let uid = self.uids[at];
         let size = match self.sizes[at] {

@@ -7,7 +7,6 @@
 
 use super::account::Account;
 use super::bytes::{beginnings, digests};
-use super::folder::list;
 use super::pool::{Lease, delay};
 use crate::checkpoint::{FolderSummary, Surplus, SurplusKind, Suspect};
 use crate::failure::{Failure, Kind, Remedy, Scope};
@@ -111,7 +110,7 @@ async fn look(account: &Account, folder: &FolderSummary) -> Result<(), Failure> 
         account.target.keep(target);
         return Ok(());
     };
-    let listing = list(&mut target.session, Uid::FIRST, state).await.map_err(on_target)?;
+    let listing = target.session.list(Uid::FIRST, state).await.map_err(on_target)?;
     let held = ledger.paired(folder.id, validity).await?;
     let floor = suspects.iter().map(|suspect| suspect.floor.1).min().unwrap_or(Uid::LAST);
     let stray = |uid: &&Uid| **uid >= floor && held.binary_search(uid).is_err();

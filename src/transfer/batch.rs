@@ -1,9 +1,11 @@
 //! All that is to be copied in one pass: in one stream while that goes well, in smaller ones around what breaks it.
 
 use super::copy::{self, Copied, Dress, Task};
-use super::folder::{Pass, lasts, on_source};
+use super::folder::Pass;
+use super::open::{lasts, on_source};
 use super::otherwise::Refused;
 use super::pool::Lease;
+use super::stable;
 use crate::checkpoint::Ending;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{APART, Refusal, Source, Target};
@@ -46,7 +48,7 @@ impl Pass<'_> {
         let mut source = Some(source);
         for uid in refused {
             let Some(refused) = self.memory.refused.remove(&uid) else { continue };
-            source = self.try_otherwise(task, uid, refused, source, target).await?;
+            source = Box::pin(self.try_otherwise(task, uid, refused, source, target)).await?;
         }
         // None of the others waits for those.
         let (late, uids): (Vec<Uid>, Vec<Uid>) =
@@ -61,9 +63,12 @@ impl Pass<'_> {
             }
             self.stopped()?;
             let lease = self.source_again(task.source_validity, source.take()).await?;
-            let dress = Dress { careful, together, keeping: &self.memory.shown.keeping, attempt: Attempt::default() };
+            let last = parts.is_empty() && late.is_empty();
+            let attempt = Attempt::default();
+            let dress = Dress { careful, together, keeping: &self.memory.shown.keeping, attempt, last };
             let (lease, part) = copy::copy(task, &uids, dress, lease, target).await;
             source = lease;
+            self.checked = part.checked;
             self.advanced |= part.acknowledged > 0;
             self.memory.short |= part.short;
             self.strike(careful, &part);
@@ -88,13 +93,16 @@ impl Pass<'_> {
                 return Err(failure);
             }
         }
+        if !copied.unread.is_empty() || !copied.refused.is_empty() {
+            self.checked = None;
+        }
         self.stopped()?;
         for uid in std::mem::take(&mut copied.unread).into_keys().chain(late) {
             self.stopped()?;
-            source = self.read_again(task, uid, source, target).await?;
+            source = Box::pin(self.read_again(task, uid, source, target)).await?;
         }
         for (uid, refused) in std::mem::take(&mut copied.refused) {
-            source = self.try_otherwise(task, uid, Refused::first(refused), source, target).await?;
+            source = Box::pin(self.try_otherwise(task, uid, Refused::first(refused), source, target)).await?;
         }
         self.memory.later.take().map_or(Ok(source), Err)
     }
@@ -169,7 +177,7 @@ impl Pass<'_> {
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
         match lasts(&opened) && opened.state.uid_validity == Some(validity) {
             true => Ok(source),
-            false => Err(self.numbered_anew(Side::Source)),
+            false => Err(stable::numbered_anew(&self.pair.source.path.to_string(), Side::Source)),
         }
     }
 }

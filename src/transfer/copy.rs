@@ -13,10 +13,13 @@
 use super::account::Account;
 use super::event::Event;
 use super::pool::Lease;
+use super::stable;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
 use crate::failure::{Failure, Kind, Scope};
 use crate::imap::{self, Answer, Brake as _, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
-use crate::mail::{Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::mail::{
+    Digest, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName,
+};
 use crate::pace::Gate;
 use crate::plan::{self, Attempt, Keeping};
 use std::collections::BTreeMap;
@@ -45,6 +48,9 @@ pub(super) struct Dress<'a> {
     pub(super) keeping: &'a Keeping,
     /// What a message goes without that was refused as it is.
     pub(super) attempt: Attempt,
+    /// Nothing else is asked of the source behind these messages: it is looked at again ([`stable::look_again`]) while the
+    /// target takes the last of them.
+    pub(super) last: bool,
 }
 
 /// What a pipeline works on. UIDVALIDITYs are those under which both folders were opened.
@@ -58,6 +64,8 @@ pub(super) struct Task<'a> {
     pub(super) target_validity: Option<UidValidity>,
     /// The target's UIDs mean the same when the folder is opened again.
     pub(super) target_lasts: bool,
+    pub(super) source_name: &'a WireName,
+    pub(super) source_lasts: bool,
     /// Sound lower bound of new UIDs: UIDNEXT before the first append.
     pub(super) floor: Option<(UidValidity, Uid)>,
     pub(super) listing: &'a Listing,
@@ -84,6 +92,8 @@ pub(super) struct Copied {
     pub(super) unfetched: Option<Uid>,
     /// Whose APPEND was refused in words that are said of a folder.
     pub(super) blamed: Option<(Uid, Refusal, Subject)>,
+    /// What looking at the source again gave; None: it was not looked at.
+    pub(super) checked: Option<Option<(Uid, Digest)>>,
     /// Why it ended before its end.
     pub(super) failure: Option<Failure>,
 }
@@ -121,7 +131,7 @@ pub(super) async fn copy(
     let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
     let (answers, answered) = mpsc::unbounded_channel();
     let alters = target.session.family().quirks().alters_bytes;
-    let (careful, together) = (dress.careful, dress.together);
+    let (careful, together, last) = (dress.careful, dress.together, dress.last);
     let mut stage =
         Intending { task, dress, alters, halt: &halt, all_came: &all_came, flight: &flight, copied: Copied::default() };
     // Who stops has nothing to wait for.
@@ -139,13 +149,21 @@ pub(super) async fn copy(
     let wanted = Arc::default();
     let _wanting =
         AbortOnDropHandle::new(tokio::spawn(give_way(task.account.gates(), halt.clone(), Arc::clone(&wanted))));
-    let (intended, appended, recorded) =
-        tokio::join!(stage.run(fetched, outgoing), append, record(task, answered, &halt, &flight));
+    let (intended, appended, recorded, (fetched, checked)) = tokio::join!(
+        stage.run(fetched, outgoing),
+        append,
+        record(task, answered, &halt, &flight),
+        watch_fetch(task, uids, fetching, last, &halt),
+    );
     let mut copied = stage.copied;
     let is_halted = halt.is_cancelled();
     let gave_way = wanted.get().filter(|_| is_halted).map(|side| gave_way(*side));
-    // A fetch that nobody waits for any more is ended, wherever it is held back.
-    let fetched = if is_halted { None } else { Some(fetching.await) };
+    let (checked, check_failure) = match checked {
+        Some(Ok(again)) => (Some(again), None),
+        Some(Err(failure)) => (None, Some(failure)),
+        None => (None, None),
+    };
+    copied.checked = checked;
     let (lease, fetch_failure) = match fetched {
         None => (None, None),
         Some(Ok((lease, Ok(refused)))) => {
@@ -164,7 +182,7 @@ pub(super) async fn copy(
     copied.unanswered = flight.lock().first();
     let append_failure = appended.err().map(|error| error.failure(Side::Target));
     // The target's own words come before what followed from them.
-    copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure).or(gave_way);
+    copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure).or(check_failure).or(gave_way);
     (lease.filter(|lease| lease.session.is_usable()), copied)
 }
 
@@ -215,6 +233,34 @@ impl Flight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Waits until all has been fetched, then looks at the source again if it is asked to. A fetch that nobody waits for any more
+/// is ended, wherever it is held back.
+async fn watch_fetch(
+    task: &Task<'_>,
+    uids: &[Uid],
+    fetching: AbortOnDropHandle<Fetching>,
+    last: bool,
+    halt: &CancellationToken,
+) -> (Option<Joined>, Option<Result<Option<(Uid, Digest)>, Failure>>) {
+    let all = async {
+        let mut fetched = fetching.await;
+        let checked = match &mut fetched {
+            Ok((Some(lease), Ok(refused))) if last && refused.is_empty() => {
+                Some(stable::look_again(task, uids, lease).await)
+            }
+            _ => None,
+        };
+        (Some(fetched), checked)
+    };
+    tokio::select! {
+        biased;
+        () = halt.cancelled() => (None, None),
+        all = all => all,
+    }
+}
+
+type Joined = Result<Fetching, tokio::task::JoinError>;
 
 type Fetching = (Option<Lease<Source>>, Result<Vec<RefusedFetch>, (Failure, Option<Uid>)>);
 

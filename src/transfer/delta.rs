@@ -16,7 +16,8 @@
 
 use super::account::Account;
 use super::flags::is_proven;
-use super::folder::{FolderEnd, Pass, on_source, on_target};
+use super::folder::{FolderEnd, Pass};
+use super::open::{on_source, on_target};
 use super::pool::Lease;
 use super::unchanged::{Remembered, end, holds_the_same, is_target_same, remaining, remembered};
 use super::windows::Windows;

@@ -3,8 +3,10 @@
 //! Invariant: a base is moved only after the target was seen. Killed before, the next pass does the same again.
 
 use super::copy::{self, Task};
-use super::folder::{Pass, list, on_target};
+use super::folder::Pass;
+use super::open::on_target;
 use super::pool::Lease;
+use super::stable::numbered_anew;
 use super::windows::Windows;
 use crate::checkpoint::LossKind;
 use crate::failure::{Failure, Scope};
@@ -74,7 +76,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn note_permanent(&mut self, opened: &Opened) {
+    pub(super) fn note_permanent(&mut self, opened: &Opened) {
         if let Some(permanent) = &opened.permanent {
             self.memory.shown.keeping.tell(&permanent.flags, permanent.any_keyword);
         }
@@ -138,7 +140,7 @@ impl Pass<'_> {
     ) -> Result<(Listing, Vec<Left>, BTreeSet<Uid>), Failure> {
         let mut opened = target.session.select(task.target_name).await.map_err(on_target)?;
         if opened.state.uid_validity != task.target_validity {
-            return Err(self.numbered_anew(Side::Target));
+            return Err(numbered_anew(&self.pair.source.path.to_string(), Side::Target));
         }
         self.note_permanent(&opened);
         let mut raced = self.store_round(changes, since, target).await?;
@@ -149,7 +151,7 @@ impl Pass<'_> {
             }
             let listing = match self.by_delta {
                 true => target.session.entries(&changes.targets()).await.map_err(on_target)?,
-                false => list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?,
+                false => target.session.list(Uid::FIRST, opened.state).await.map_err(on_target)?,
             };
             let left = left_undone(task, &changes.rebase, &listing).await?;
             raced.retain(|uid| left.iter().any(|left| left.target_uid == *uid));

@@ -6,19 +6,18 @@ use super::copy::{self, Task};
 use super::event::Event;
 use super::flags::Changed;
 use super::memory::Memory;
+use super::open::{Both, Looked, lasts, on_source, on_target};
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
 use super::windows::{WINDOW, Windows};
-use super::{failed, names, namesake, prove, reconcile, removed, resend, stable};
+use super::{failed, names, prove, reconcile, removed, resend, stable};
 use crate::checkpoint::{Ending, FolderRow, Left, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{ImapError, Opened, Source, TOGETHER_MAX, Target};
-use crate::mail::{Evidence, Fate, FolderPath, FolderState, Listing, Side, Stage, Uid, UidValidity, WireName};
+use crate::imap::{Opened, Source, TOGETHER_MAX, Target};
+use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Side, Stage, Uid, UidValidity, WireName};
 use crate::pace::Backoff;
 use crate::plan::{Because, FolderPair, FolderPlan, Order, Sorter};
-use crate::provider::{refuses_name, says_missing};
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// How often a folder is tried over a refusal that is not of one message.
@@ -109,6 +108,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             advanced: false,
             done: false,
             by_delta: false,
+            checked: None,
         };
         let failure = match Box::pin(pass.run()).await {
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
@@ -170,38 +170,8 @@ pub(super) struct Pass<'a> {
     pub(super) done: bool,
     /// The target was listed by what is known of it.
     pub(super) by_delta: bool,
-}
-
-/// What opening a folder on both sides came to.
-enum Looked {
-    Both(Box<Both>),
-    /// The target's user removed the folder, and there is nothing to be put into it.
-    Gone,
-    /// Nothing has changed after all.
-    Idle(FolderEnd),
-}
-
-/// Both folders, opened and listed.
-pub(super) struct Both {
-    pub(super) source: Lease<Source>,
-    pub(super) target: Lease<Target>,
-    pub(super) source_state: FolderState,
-    /// Where the source's UIDs do not last: of this pass alone.
-    pub(super) source_validity: UidValidity,
-    pub(super) source_lasts: bool,
-    pub(super) target_path: FolderPath,
-    pub(super) target_opened: Opened,
-    pub(super) target_lasts: bool,
-    pub(super) source_listing: Listing,
-    pub(super) target_listing: Listing,
-}
-
-impl Both {
-    /// UIDNEXT before anything was appended, under the UIDVALIDITY it belongs to.
-    fn floor(&self) -> Option<(UidValidity, Uid)> {
-        let state = self.target_opened.state;
-        Some((state.uid_validity?, state.uid_next?))
-    }
+    /// What [`stable::look_again`] gave after all else that was asked of the source.
+    pub(super) checked: Option<Option<(Uid, Digest)>>,
 }
 
 /// What both folders were before anything was done.
@@ -212,59 +182,15 @@ struct Seen {
     target_listing: Listing,
 }
 
-/// Stands for the UIDVALIDITY of a folder that has none.
-const UNNUMBERED: UidValidity = UidValidity::FIRST;
-
-/// Says whether UIDs mean the same when the folder is opened again.
-pub(super) fn lasts(opened: &Opened) -> bool {
-    opened.state.uid_validity.is_some() && !opened.uid_not_sticky
-}
-
-pub(super) fn on_source(error: ImapError) -> Failure {
-    error.failure(Side::Source)
-}
-
-pub(super) fn on_target(error: ImapError) -> Failure {
-    error.failure(Side::Target)
-}
-
-fn is_missing(error: &ImapError) -> bool {
-    matches!(error, ImapError::Refused { refusal, .. } if says_missing(&refusal.words))
-}
-
-/// Lists what the open folder holds below the UIDNEXT it was opened with. A listing shorter than the folder said it is gets
-/// a second chance without that bound: some servers lag behind with UIDNEXT, some leave messages out.
-pub(super) async fn list<E: crate::imap::End>(
-    session: &mut crate::imap::Session<E>,
-    first: Uid,
-    state: FolderState,
-) -> Result<Listing, ImapError> {
-    if state.messages == 0 {
-        return Ok(Listing::default());
-    }
-    let last = match state.uid_next {
-        Some(next) => Uid::new(next.value() - 1),
-        None => Some(Uid::LAST),
-    };
-    let listing = match last {
-        Some(last) if last >= first => session.listing(first, last, state.messages).await?,
-        _ => Listing::default(),
-    };
-    if first > Uid::FIRST || listing.len() >= state.messages as usize {
-        return Ok(listing);
-    }
-    session.listing(first, Uid::LAST, state.messages).await
-}
-
 impl Pass<'_> {
     /// Goes over the folder once.
     async fn run(&mut self) -> Result<Passed, Failure> {
         if self.account.mode.rebuild && self.pair.existing.as_ref().is_none_or(|folder| !folder.selectable) {
-            let (source, _, _, listing) = self.open_source().await?;
+            let (source, _, _, listing) = self.open_source(self.account.source.take().await?).await?;
             self.account.source.keep(source);
             return Ok(Passed::Done(FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() }));
         }
-        match self.open().await {
+        match Box::pin(self.open()).await {
             Ok(Looked::Idle(end)) => Ok(Passed::Done(end)),
             Ok(Looked::Gone) => self.removed_whole().await.map(Passed::Done),
             Ok(Looked::Both(both)) => Box::pin(self.bring_over(*both)).await,
@@ -316,6 +242,8 @@ impl Pass<'_> {
             target_name: self.target_name,
             target_validity: seen.target_opened.state.uid_validity,
             target_lasts: both.target_lasts,
+            source_name: &self.pair.source.name,
+            source_lasts: both.source_lasts,
             floor,
             listing: &source_listing,
             append_limit,
@@ -331,7 +259,7 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return Ok(Passed::Again);
         }
-        self.finish(&task, &seen, plan, reconciled.found, target).await
+        self.finish(&task, &seen, (plan, reconciled.found, uids.len()), target).await
     }
 
     /// Under another UIDVALIDITY UIDs are those of other messages.
@@ -360,10 +288,11 @@ impl Pass<'_> {
         }
         let mut source = Box::pin(self.copy_all(task, uids, source, target)).await?;
         if let Some(source) = source.as_mut().filter(|_| !uids.is_empty()) {
-            if seen.source_lasts {
-                self.numbered_as(task.source_validity, source).await?;
-            }
-            stable::look_again(task, uids, source).await?;
+            let again = match self.checked.take() {
+                Some(again) => again,
+                None => stable::look_again(task, uids, source).await?,
+            };
+            stable::compare(task, again).await?;
         }
         if let Some(source) = source {
             self.account.source.keep(source);
@@ -382,8 +311,7 @@ impl Pass<'_> {
         &mut self,
         task: &Task<'_>,
         seen: &Seen,
-        mut plan: FolderPlan,
-        found: usize,
+        (mut plan, found, copied): (FolderPlan, usize, usize),
         mut target: Lease<Target>,
     ) -> Result<Passed, Failure> {
         // What was listed before flags were changed says nothing of them.
@@ -404,7 +332,9 @@ impl Pass<'_> {
             true => seen.target_opened.state.messages as usize,
             false => listing.uids().partition_point(|uid| *uid < from),
         };
-        let before = prove::Before { listing, from, count };
+        let below = if from == Uid::FIRST { count } else { 0 };
+        let expected = u32::try_from(below + found + copied).ok();
+        let before = prove::Before { listing, from, count, expected };
         let prove::Proved { mut end, state: target_state, short } =
             prove::prove(task, target, &before, &self.memory.shown).await?;
         if !short.is_empty() {
@@ -425,142 +355,9 @@ impl Pass<'_> {
         Ok(Passed::Done(end))
     }
 
-    /// Opens and lists the source, then the target, which is made where it is missing.
-    async fn open(&mut self) -> Result<Looked, Failure> {
-        let delta = if self.memory.delta_tried { None } else { self.open_source_by_delta().await? };
-        let (source, source_opened, source_validity, source_listing, delta) = match delta {
-            Some((source, opened, mut delta)) => {
-                if let Some(end) = self.idle(&opened, &delta).await? {
-                    self.account.source.keep(source);
-                    return Ok(Looked::Idle(end));
-                }
-                let validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
-                let listing = std::mem::take(&mut delta.listing);
-                (source, opened, validity, listing, Some(delta))
-            }
-            None => {
-                let (source, opened, validity, listing) = self.open_source().await?;
-                (source, opened, validity, listing, None)
-            }
-        };
-        let mut target = self.account.target.take().await?;
-        let opened = match self.open_target(&mut target, source_validity, &source_listing).await {
-            Err(failure) if failure.kind == Kind::FolderRefused && target.session.is_usable() => {
-                // Many names may be refused: that is no reason to sign in for each.
-                self.account.source.keep(source);
-                self.account.target.keep(target);
-                return Err(failure);
-            }
-            other => other?,
-        };
-        let Some(mut target_opened) = opened else {
-            self.account.source.keep(source);
-            self.account.target.keep(target);
-            return Ok(Looked::Gone);
-        };
-        let target_lasts = lasts(&target_opened);
-        let by_delta = match delta {
-            Some(delta) => self.target_delta(&mut target, &target_opened, delta).await?,
-            None => None,
-        };
-        self.by_delta = by_delta.is_some();
-        target_opened.state.uid_validity.get_or_insert(UNNUMBERED);
-        let target_listing = match by_delta {
-            Some(listing) => listing,
-            None => self.list_target(&mut target, &target_opened).await?,
-        };
-        Ok(Looked::Both(Box::new(Both {
-            source,
-            target,
-            source_state: source_opened.state,
-            source_validity,
-            source_lasts: lasts(&source_opened),
-            target_path: self.pair.target.clone(),
-            target_opened,
-            target_lasts,
-            source_listing,
-            target_listing,
-        })))
-    }
-
-    async fn list_target(&self, target: &mut Lease<Target>, opened: &Opened) -> Result<Listing, Failure> {
-        let listing = list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?;
-        if listing.len() < opened.state.messages as usize {
-            // What it leaves out would count as removed, or be copied twice.
-            let (listed, said) = (listing.len(), opened.state.messages);
-            let text = format!("list folder \"{}\": it says {said} messages and lists {listed}", self.pair.target);
-            return Err(Failure::new(Side::Target, Kind::Protocol, text));
-        }
-        Ok(listing)
-    }
-
-    pub(super) async fn open_source(&self) -> Result<(Lease<Source>, Opened, UidValidity, Listing), Failure> {
-        let mut source = self.account.source.take().await?;
-        let mut opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
-        let mut source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
-        if source_listing.len() < opened.state.messages as usize {
-            // Its user may have taken some away in this moment: how many there are is asked again.
-            opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
-            source_listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
-        }
-        let source_validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
-        if lasts(&opened) {
-            namesake::take_over(self.account, self.row.id, &mut source, source_validity, &source_listing).await?;
-        }
-        Ok((source, opened, source_validity, source_listing))
-    }
-
-    /// None: see [`Self::open`].
-    async fn open_target(
-        &mut self,
-        target: &mut Lease<Target>,
-        source_validity: UidValidity,
-        source_listing: &Listing,
-    ) -> Result<Option<Opened>, Failure> {
-        if let Some(existing) = self.pair.existing.as_ref().filter(|folder| folder.selectable) {
-            if !existing.subscribed {
-                self.subscribe(target).await?;
-            }
-            return target.session.examine(self.target_name).await.map(Some).map_err(on_target);
-        }
-        let opened = match target.session.examine(self.target_name).await {
-            Ok(opened) => opened,
-            Err(error) if error.is_refusal() => {
-                let (path, failure) = (&self.pair.target, on_target(error));
-                let known = self.memory.created.is_some() || self.account.ledger.copies(self.row.id).await? > 0;
-                // Closed for a moment is not gone.
-                if failure.kind != Kind::FolderRefused || known && self.is_listed(target).await? {
-                    return Err(failure);
-                }
-                if !removed::may_create(self.account, self.row.id, path, source_validity, source_listing).await? {
-                    return Ok(None);
-                }
-                self.create(target).await.map_err(|error| self.name_refused(error))?;
-                self.memory.created = Some(SystemTime::now());
-                self.memory.turned.clear();
-                match target.session.examine(self.target_name).await {
-                    // What was made and is not there was not made under this name.
-                    Err(error) if is_missing(&error) => return Err(self.name_refused(error)),
-                    other => other.map_err(on_target)?,
-                }
-            }
-            Err(error) => return Err(on_target(error)),
-        };
-        let (path, validity) = (&self.pair.target, opened.state.uid_validity);
-        let others = self.survey.places();
-        if names::is_anothers(&mut target.session, self.target_name, path, validity, &others).await? {
-            self.memory.name_refused = true;
-            let text =
-                format!("make folder \"{path}\": the target takes it for one that another source folder goes to");
-            return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
-        }
-        self.subscribe(target).await?;
-        Ok(Some(opened))
-    }
-
     /// Counts a folder whose copies were removed with their folder.
     async fn removed_whole(&self) -> Result<FolderEnd, Failure> {
-        let (source, _, source_validity, listing) = self.open_source().await?;
+        let (source, _, source_validity, listing) = self.open_source(self.account.source.take().await?).await?;
         self.account.source.keep(source);
         let mut end = FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() };
         let mut windows = Windows::of(&self.account.ledger, self.row.id, source_validity);
@@ -574,60 +371,13 @@ impl Pass<'_> {
         Ok(end)
     }
 
-    /// Opens the source's folder once more: under another UIDVALIDITY nothing that was fetched is what it was taken for.
-    async fn numbered_as(&self, validity: UidValidity, source: &mut Lease<Source>) -> Result<(), Failure> {
-        match source.session.examine(&self.pair.source.name).await {
-            Ok(opened) if opened.state.uid_validity != Some(validity) => Err(self.numbered_anew(Side::Source)),
-            Ok(_) => Ok(()),
-            // It is gone, or closed in this minute: the next pass finds out.
-            Err(error) if error.is_refusal() => Ok(()),
-            Err(error) => Err(on_source(error)),
-        }
-    }
-
-    pub(super) fn numbered_anew(&self, side: Side) -> Failure {
-        let text = format!("go on in folder \"{}\": the {side} has numbered it anew meanwhile", self.pair.source.path);
-        Failure::new(side, Kind::Lost, text)
-    }
-
-    async fn is_listed(&self, target: &mut Lease<Target>) -> Result<bool, Failure> {
-        let folders = target.session.folders().await.map_err(on_target)?;
-        Ok(folders.iter().any(|folder| folder.selectable && folder.name == *self.target_name))
-    }
-
-    /// Makes the folder. What is refused once may be refused by chance: only twice is it the name.
-    async fn create(&self, target: &mut Lease<Target>) -> Result<(), ImapError> {
-        match target.session.create(self.target_name, self.pair.role).await {
-            Err(ImapError::Refused { refusal, .. }) if refuses_name(&refusal.words) => {
-                target.session.create(self.target_name, self.pair.role).await
-            }
-            other => other,
-        }
-    }
-
-    fn name_refused(&mut self, error: ImapError) -> Failure {
-        let by_name = |refusal: &crate::imap::Refusal| refuses_name(&refusal.words);
-        self.memory.name_refused = matches!(&error, ImapError::Refused { refusal, .. } if by_name(refusal));
-        on_target(error)
-    }
-
-    async fn subscribe(&self, target: &mut Lease<Target>) -> Result<(), Failure> {
-        if !self.pair.source.subscribed || self.account.mode.rebuild {
-            return Ok(());
-        }
-        match target.session.subscribe(self.target_name).await {
-            Err(error) if !error.is_refusal() => Err(on_target(error)),
-            _ => Ok(()),
-        }
-    }
-
     /// The target will not have the folder: under another name, if that is why; else each of its messages is listed with the
     /// target's words. Not where something of it has been there before: then the refusal is of today, and a later run goes on.
     async fn refused(&self, failure: Failure) -> Result<Passed, Failure> {
         let account = self.account;
         let mut source = account.source.take().await?;
         let opened = source.session.examine(&self.pair.source.name).await.map_err(on_source)?;
-        let listing = list(&mut source.session, Uid::FIRST, opened.state).await.map_err(on_source)?;
+        let listing = source.session.list(Uid::FIRST, opened.state).await.map_err(on_source)?;
         let Some(source_validity) = opened.state.uid_validity else { return Err(failure) };
         let copies = account.ledger.copies(self.row.id).await?;
         let intended = account.ledger.intended(self.row.id, source_validity).await?;
@@ -649,6 +399,8 @@ impl Pass<'_> {
             target_name: self.target_name,
             target_validity: None,
             target_lasts: true,
+            source_name: &self.pair.source.name,
+            source_lasts: lasts(&opened),
             floor: None,
             listing: &listing,
             append_limit: None,

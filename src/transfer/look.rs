@@ -1,8 +1,9 @@
 //! What a run would do in a folder: both sides are looked at, nothing is done.
 
 use super::account::{Account, Survey};
-use super::folder::{Both, Pass, lasts, list, on_target};
+use super::folder::Pass;
 use super::memory::Memory;
+use super::open::{Both, lasts, on_target};
 use super::{names, reconcile, removed};
 use crate::failure::Failure;
 use crate::imap::Opened;
@@ -36,8 +37,10 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
         advanced: false,
         done: false,
         by_delta: false,
+        checked: None,
     };
-    let (source, source_opened, source_validity, source_listing) = pass.open_source().await?;
+    let (source, source_opened, source_validity, source_listing) =
+        pass.open_source(account.source.take().await?).await?;
     if pair.existing.is_none()
         && let Err(failure) = removed::judge_gone(account, row.id, &pair.target).await
     {
@@ -47,9 +50,9 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
     let mut target = account.target.take().await?;
     let (target_opened, target_listing) = match pair.existing.as_ref().filter(|folder| folder.selectable) {
         Some(_) => {
-            let opened = target.session.examine(&target_name).await.map_err(on_target)?;
-            let listing = list(&mut target.session, Uid::FIRST, opened.state).await.map_err(on_target)?;
-            (opened, listing)
+            let expected = pair.existing.as_ref().and_then(|folder| folder.state).map(|state| state.messages);
+            let look = target.session.look(&target_name, Uid::FIRST, expected, false).await.map_err(on_target)?;
+            (look.opened, look.listing)
         }
         None => (Opened { state: FolderState::default(), permanent: None, uid_not_sticky: false }, Listing::default()),
     };

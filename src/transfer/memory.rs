@@ -57,6 +57,6 @@ pub(super) struct Memory {
 impl Memory {
     /// For one message alone.
     pub(super) fn dress(&self, careful: bool, attempt: Attempt) -> Dress<'_> {
-        Dress { careful, together: 1, keeping: &self.shown.keeping, attempt }
+        Dress { careful, together: 1, keeping: &self.shown.keeping, attempt, last: false }
     }
 }

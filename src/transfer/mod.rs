@@ -23,6 +23,7 @@ mod look;
 mod memory;
 mod names;
 mod namesake;
+mod open;
 mod otherwise;
 mod pool;
 mod prove;

@@ -3,7 +3,8 @@
 
 use super::bytes::digests;
 use super::copy::{self, Task};
-use super::folder::{Pass, on_source, on_target};
+use super::folder::Pass;
+use super::open::{on_source, on_target};
 use super::pool::Lease;
 use crate::checkpoint::Ending;
 use crate::failure::{Failure, Kind};
@@ -85,7 +86,9 @@ impl Pass<'_> {
             }
         }
         match copied.refused.pop_first() {
-            Some((uid, refused)) => self.try_otherwise(task, uid, Refused::first(refused), source, target).await,
+            Some((uid, refused)) => {
+                Box::pin(self.try_otherwise(task, uid, Refused::first(refused), source, target)).await
+            }
             None => Ok(source),
         }
     }

@@ -4,13 +4,13 @@
 use super::bytes::digests;
 use super::copy::{self, Task};
 use super::flags::{Shown, is_proven, note_lost};
-use super::folder::{FolderEnd, list};
+use super::folder::FolderEnd;
 use super::pool::Lease;
 use super::reconcile::NOT_SHOWN;
 use super::windows::Windows;
 use crate::checkpoint::{Ending, LossKind};
 use crate::failure::{Failure, Kind};
-use crate::imap::{ImapError, Target};
+use crate::imap::{ImapError, Look, Target};
 use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Record, Side, Stage, Uid, UidValidity};
 use crate::plan::{self, Difference, Proof};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub(super) struct Before<'a> {
     pub(super) from: Uid,
     /// How many messages there were below.
     pub(super) count: usize,
+    /// About how many are new.
+    pub(super) expected: Option<u32>,
 }
 
 /// Proves what this pass and those before it left unproven, counts, and gives the target's state after the last change.
@@ -55,7 +57,7 @@ pub(super) async fn prove(
     before: &Before<'_>,
     shown: &Shown,
 ) -> Result<Proved, Failure> {
-    let (new, next) = list_new(task, &mut target, before.from).await?;
+    let (new, next, state) = list_new(task, &mut target, before).await?;
     let listed = Listed { before: before.listing, new: &new, from: before.from };
     let (mut to_read, mut missing) = (Vec::new(), Vec::new());
     // What was cut off once and sent again is not sent a third time.
@@ -108,27 +110,33 @@ pub(super) async fn prove(
     let short = read_back(task, &mut target, &listed, to_read).await?;
     // What came or went since it was listed is for the next run to find.
     let is_listed = |state: &FolderState| state.messages as usize == before.count + new.len() && state.uid_next == next;
-    let state = target.session.status(task.target_name).await.ok().filter(is_listed);
+    let state = match state {
+        Some(state) => Some(state),
+        None => target.session.status(task.target_name).await.ok(),
+    };
+    let state = state.filter(is_listed);
     task.account.target.keep(target);
     task.account.ledger.flush().await?;
     let end = count(task).await?;
     Ok(Proved { end, state, short })
 }
 
-/// Lists what is new, and gives the number that comes next.
-async fn list_new(task: &Task<'_>, target: &mut Lease<Target>, from: Uid) -> Result<(Listing, Option<Uid>), Failure> {
+/// Lists what is new, and gives the number that comes next, and the state if that takes no further turn.
+async fn list_new(task: &Task<'_>, target: &mut Lease<Target>, before: &Before<'_>) -> Result<New, Failure> {
     if !task.target_lasts {
         // Opened again, it would have other UIDs; nothing was appended since it was listed.
-        return Ok((Listing::default(), None));
+        return Ok((Listing::default(), None, None));
     }
-    let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
+    let look = target.session.look(task.target_name, before.from, before.expected, true);
+    let Look { opened, listing, state } = look.await.map_err(on_target)?;
     if opened.state.uid_validity != task.target_validity {
         let text = format!("prove folder \"{}\": the target has numbered it anew meanwhile", task.path);
         return Err(Failure::new(Side::Target, Kind::Lost, text));
     }
-    let new = list(&mut target.session, from, opened.state).await.map_err(on_target)?;
-    Ok((new, opened.state.uid_next))
+    Ok((listing, opened.state.uid_next, state))
 }
+
+type New = (Listing, Option<Uid>, Option<FolderState>);
 
 /// A copy whose bytes are read back.
 struct ToRead {

@@ -6,7 +6,7 @@
 
 use super::account::Account;
 use super::event::Event;
-use super::folder::{Both, list};
+use super::open::Both;
 use super::{bytes, removed};
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
@@ -209,8 +209,7 @@ async fn target_moved(account: &Account, both: &mut Both, target_name: &WireName
         return Err(Failure::new(Side::Target, crate::failure::Kind::Lost, text));
     }
     both.target_opened = opened;
-    both.target_listing =
-        list(&mut both.target.session, Uid::FIRST, both.target_opened.state).await.map_err(on_target)?;
+    both.target_listing = both.target.session.list(Uid::FIRST, both.target_opened.state).await.map_err(on_target)?;
     Ok(true)
 }
 

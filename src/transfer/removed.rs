@@ -4,7 +4,7 @@
 //! that means. A target that was numbered anew is none of these: what it holds is found by content.
 
 use super::account::Account;
-use super::folder::Both;
+use super::open::Both;
 use super::reconcile::answer;
 use super::windows::Windows;
 use crate::checkpoint::{Ending, FolderId, Settlement};

@@ -94,7 +94,7 @@ fn defaults_are_what_they_are_said_to_be() {
     assert_eq!(job.path, Path::new("/jobs/job.toml"));
     assert_eq!(job.order, plan::Order::Oldest);
     assert_eq!(job.folders, plan::FolderRules::default());
-    let limits = Limits { rates: Rates::default(), connections: 3 };
+    let limits = Limits { rates: Rates::default(), connections: 4 };
     assert_eq!((job.source_limits, job.target_limits, job.host_connections), (limits.clone(), limits, Some(20)));
     assert_eq!(job.host_rates, Rates::default());
     let options = transfer::Options {

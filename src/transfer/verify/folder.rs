@@ -11,7 +11,6 @@ use crate::pace::Backoff;
 use crate::plan::{self, Absence, Flaw, FolderPair, Listed, Matching, Need, Offer, Place};
 use crate::transfer::account::{Account, Survey};
 use crate::transfer::bytes::digests;
-use crate::transfer::folder::list;
 use crate::transfer::namesake;
 use crate::transfer::pool::{Lease, Pool, delay};
 use crate::transfer::reconcile::answer;
@@ -47,11 +46,11 @@ impl<'a, E: End> Half<'a, E> {
         let failed = |error: ImapError| error.failure(E::SIDE);
         let mut lease = pool.take().await?;
         let mut opened = lease.session.examine(name).await.map_err(failed)?;
-        let mut listing = list(&mut lease.session, Uid::FIRST, opened.state).await.map_err(failed)?;
+        let mut listing = lease.session.list(Uid::FIRST, opened.state).await.map_err(failed)?;
         if listing.len() < opened.state.messages as usize {
             // Its user may have taken some away in this moment: how many there are is asked again.
             opened = lease.session.examine(name).await.map_err(failed)?;
-            listing = list(&mut lease.session, Uid::FIRST, opened.state).await.map_err(failed)?;
+            listing = lease.session.list(Uid::FIRST, opened.state).await.map_err(failed)?;
         }
         let estimates = lease.session.family().quirks().size_is_estimate;
         Ok(Self { pool, lease: Some(lease), name: name.clone(), opened, listing, estimates })

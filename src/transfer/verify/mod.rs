@@ -280,7 +280,7 @@ async fn left_out(
     } else {
         match source.session.examine(&folder.name).await {
             Ok(opened) => {
-                let listing = super::folder::list(&mut source.session, Uid::FIRST, opened.state).await;
+                let listing = source.session.list(Uid::FIRST, opened.state).await;
                 let listing = listing.map_err(on_source)?;
                 verdict.sums.said = u64::from(opened.state.messages).max(listing.len() as u64);
                 verdict.sums.messages = listing.len() as u64;
