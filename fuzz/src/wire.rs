@@ -8,7 +8,8 @@ use futures_util::future::BoxFuture;
 use mailhaul::auth::{Credential, Keychain, Secret, SecretSource, SignIn};
 use mailhaul::failure::Failure;
 use mailhaul::imap::{
-    Body, BodyRoom, Brake, Destination, FlagChange, ImapError, Opening, Outgoing, Session, TOGETHER_MAX, Target,
+    Body, BodyRoom, Brake, Destination, FlagChange, ImapError, Incoming, Opening, Outgoing, Session, TOGETHER_MAX,
+    Target, Wanted,
 };
 use mailhaul::mail::{Flags, InternalDate, Side, Uid};
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Tls, Trust};
@@ -181,7 +182,7 @@ async fn fetch(session: &mut Session<Target>, uids: &[Uid]) -> Result<Vec<(Uid, 
     let wanted: Vec<(Uid, u64)> = uids.iter().map(|uid| (*uid, 100)).collect();
     let room = BodyRoom::new(1 << 20, 64 * 1024, &std::env::temp_dir());
     let (out, mut fetched) = mpsc::channel(64);
-    let missing = session.fetch_bodies(&wanted, &room, &Free, &out).await?;
+    let missing = session.fetch_bodies(&Wanted::of(&wanted), &room, &Free, &out).await?;
     drop(out);
     let mut bodies = Vec::new();
     let mut seen = missing.iter().map(|(uids, _)| uids.len()).sum::<usize>();
@@ -200,7 +201,7 @@ async fn append(
     bodies: Vec<(Uid, Body)>,
     listing: &mailhaul::mail::Listing,
 ) -> Result<(), ImapError> {
-    let (give, mut incoming) = mpsc::channel(64);
+    let (give, incoming) = mpsc::channel(64);
     let (answers, mut answered) = mpsc::unbounded_channel();
     let sent = bodies.len();
     for (at, (uid, body)) in bodies.into_iter().enumerate() {
@@ -211,7 +212,7 @@ async fn append(
     }
     drop(give);
     let into = Destination { folder, validity: None, together: TOGETHER_MAX };
-    let ended = session.append(into, &mut incoming, &answers, &Free, &CancellationToken::new()).await;
+    let ended = session.append(into, &Incoming::of(incoming), &answers, &Free, &CancellationToken::new()).await;
     drop(answers);
     let mut count = 0;
     while answered.recv().await.is_some() {

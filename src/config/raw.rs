@@ -215,7 +215,7 @@ pub(super) fn read(reader: &mut Reader<'_>, directory: &Path) -> Option<Job> {
     let source_limits = limits.table(reader, "source", "limits.source");
     let target_limits = limits.table(reader, "target", "limits.target");
     let host_limits = limits.table(reader, "host", "limits.host");
-    let orders = [("oldest", Order::Oldest), ("newest", Order::Newest)];
+    let orders = [("oldest", Order::Oldest), ("exact", Order::Exact), ("newest", Order::Newest)];
     let source = root.table(reader, "source", "source");
     let target = root.table(reader, "target", "target");
     Some(Job {

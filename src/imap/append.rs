@@ -13,6 +13,7 @@ use super::body::Body;
 use super::connection::{Completion, Line, push_quoted, quotable, sort_line};
 use super::error::{ImapError, Refusal};
 use super::fetch::{Brake, Turns, piece_max, turn};
+use super::incoming::Incoming;
 use super::session::{Session, Target, uid_range};
 use super::token::starts_with;
 use super::wire::{Broken, NoBodies, Progress, Reader, flush, write};
@@ -122,7 +123,7 @@ impl Session<Target> {
     pub async fn append(
         &mut self,
         into: Destination<'_>,
-        incoming: &mut mpsc::Receiver<Outgoing>,
+        incoming: &Incoming,
         answers: &mpsc::UnboundedSender<Answer>,
         brake: &impl Brake,
         stop: &CancellationToken,
@@ -295,12 +296,7 @@ struct Writer<'a, W, N> {
 }
 
 impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
-    async fn send_all(
-        &mut self,
-        folder: &WireName,
-        incoming: &mut mpsc::Receiver<Outgoing>,
-        brake: &impl Brake,
-    ) -> Result<(), Broken> {
+    async fn send_all(&mut self, folder: &WireName, incoming: &Incoming, brake: &impl Brake) -> Result<(), Broken> {
         let messages = Arc::new(Semaphore::new(self.style.window));
         let kib = Arc::new(Semaphore::new(WINDOW_KIB as usize));
         let commands = Arc::new(Semaphore::new(self.style.window));
@@ -309,16 +305,19 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 self.flush().await?;
                 break;
             }
-            let outgoing = match self.next.take().map_or_else(|| incoming.try_recv().ok(), Some) {
-                Some(outgoing) => outgoing,
+            let mut queue = incoming.try_lock();
+            let next = self.next.take().or_else(|| queue.as_mut()?.try_recv().ok());
+            let (outgoing, mut queue) = match next {
+                Some(outgoing) => (outgoing, queue),
                 None => {
+                    drop(queue);
                     self.flush().await?;
                     let next = tokio::select! {
-                        next = tokio::time::timeout(KEEP_ALIVE, incoming.recv()) => next,
+                        next = tokio::time::timeout(KEEP_ALIVE, incoming.next()) => next,
                         () = self.stop.cancelled() => Ok(None),
                     };
                     match next {
-                        Ok(Some(outgoing)) => outgoing,
+                        Ok(Some((outgoing, queue))) => (outgoing, Some(queue)),
                         Ok(None) => break,
                         // Who wants to be asked nothing is asked nothing.
                         Err(_) if brake.is_held() => continue,
@@ -340,7 +339,11 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 self.flush().await?;
                 break;
             }
-            let group = self.gather(outgoing, incoming, brake, &commands).await?;
+            let group = match &mut queue {
+                Some(queue) => self.gather(outgoing, queue, brake, &commands).await?,
+                None => vec![outgoing],
+            };
+            drop(queue);
             let turns = self.turns;
             if self.hold(turn(turns)).await?.is_err() {
                 self.unsent += group.iter().map(|outgoing| outgoing.body.length()).sum::<u64>();
@@ -434,10 +437,13 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
             && !outgoing.body.traits().is_risky()
     }
 
-    /// Gives the bytes of what was taken or waits to be, and will not be sent.
-    fn unsent(self, incoming: &mut mpsc::Receiver<Outgoing>) -> u64 {
-        incoming.close();
-        let waiting = std::iter::from_fn(|| incoming.try_recv().ok());
+    /// Gives the bytes of what was taken or waits to be, and will not be sent. What another session waits for is its own.
+    fn unsent(self, incoming: &Incoming) -> u64 {
+        let mut queue = incoming.try_lock();
+        if let Some(queue) = &mut queue {
+            queue.close();
+        }
+        let waiting = std::iter::from_fn(|| queue.as_mut()?.try_recv().ok());
         self.unsent + self.next.into_iter().chain(waiting).map(|outgoing| outgoing.body.length()).sum::<u64>()
     }
 

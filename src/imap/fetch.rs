@@ -15,9 +15,10 @@ use crate::mail::Uid;
 use crate::provider::{Phase, Status};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Messages in one command: few enough that a refusal costs little.
 const MESSAGES_PER_COMMAND: usize = 500;
@@ -99,6 +100,61 @@ pub struct Fetched {
     pub uid: Uid,
     /// None: the server lists the message and gives no body (`NIL`).
     pub body: Option<Body>,
+}
+
+/// Messages that are to be fetched: UIDs ascending or descending, with the sizes the server told. Several sessions may take
+/// from it, each a command's worth at a time. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    waiting: Arc<Mutex<VecDeque<(Uid, u64)>>>,
+    retired: CancellationToken,
+}
+
+impl Wanted {
+    /// Of these messages.
+    #[must_use]
+    pub fn of(wanted: &[(Uid, u64)]) -> Self {
+        let waiting = Arc::new(Mutex::new(wanted.iter().copied().collect()));
+        Self { waiting, retired: CancellationToken::new() }
+    }
+
+    /// Gives the same for a session beside the others, which takes nothing further when `retired` is cancelled.
+    #[must_use]
+    pub fn beside(&self, retired: CancellationToken) -> Self {
+        Self { waiting: Arc::clone(&self.waiting), retired }
+    }
+
+    /// Takes one message.
+    #[must_use]
+    pub fn one(&self) -> Option<(Uid, u64)> {
+        self.waiting().pop_front()
+    }
+
+    /// Gives how many messages nobody has taken.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.waiting().len()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(Uid, u64)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what goes into the next command.
+    fn take(&self, burst: (u32, u64)) -> Option<(Vec<Uid>, u64)> {
+        if self.retired.is_cancelled() {
+            return None;
+        }
+        take_group(&mut self.waiting(), burst)
+    }
+
+    /// Takes out those of more bytes than these.
+    fn without(&self, message_max: u64) -> Vec<Uid> {
+        let mut waiting = self.waiting();
+        let beyond = waiting.iter().filter(|(_, size)| *size > message_max).map(|(uid, _)| *uid).collect();
+        waiting.retain(|(_, size)| *size <= message_max);
+        beyond
+    }
 }
 
 /// Messages that did not come: with the server's words where their FETCH was refused, without where it said OK and passed
@@ -200,15 +256,14 @@ impl<B: Brake> BodySink for Sink<'_, B> {
 impl<E: End> Session<E> {
     /// Fetches whole messages of the open folder, marking nothing as read (BODY.PEEK[]), and hands them to `out`.
     ///
-    /// `wanted`: UIDs ascending or descending, with the sizes the server told. Ends early when nobody takes from `out`.
-    /// Gives the messages that have not come.
+    /// Ends early when nobody takes from `out`. Gives the messages that have not come.
     ///
     /// # Errors
     /// A refusal that is not about a message: then nothing more is asked for, and the session can be used. A broken connection.
     /// What has come by then has been handed on.
     pub async fn fetch_bodies(
         &mut self,
-        wanted: &[(Uid, u64)],
+        wanted: &Wanted,
         room: &BodyRoom,
         brake: &impl Brake,
         out: &mpsc::Sender<Fetched>,
@@ -232,17 +287,17 @@ impl<E: End> Session<E> {
     /// Gives false where the taker went away with commands still under way.
     async fn fetch_all(
         &mut self,
-        wanted: &[(Uid, u64)],
+        wanted: &Wanted,
         room: &BodyRoom,
         brake: &impl Brake,
         out: &mpsc::Sender<Fetched>,
         fetch: &mut Fetching,
     ) -> Result<bool, Broken> {
-        let mut wanted = fetch.affordable(wanted, brake.message_max());
+        fetch.refuse_beyond(wanted, brake.message_max());
         let mut sink = Sink { room, brake, writer: None, paid: 0, afforded: 0, since: Instant::now(), may_wait: true };
         loop {
             while fetch.may_ask(brake.burst(), &self.connection.wire.reader.heed)
-                && let Some((uids, bytes)) = take_group(&mut wanted, brake.burst())
+                && let Some((uids, bytes)) = wanted.take(brake.burst())
             {
                 // The longest wait first, and nothing between the last and the command: what gathers in a bucket
                 // while another is waited for goes out in one burst.
@@ -359,16 +414,15 @@ impl Fetching {
         ready
     }
 
-    /// Gives what is to be asked for: without messages that can never be afforded, which count as refused.
-    fn affordable(&mut self, wanted: &[(Uid, u64)], message_max: Option<u64>) -> VecDeque<(Uid, u64)> {
-        let max = message_max.unwrap_or(u64::MAX);
-        let (wanted, beyond): (VecDeque<_>, VecDeque<_>) = wanted.iter().copied().partition(|(_, size)| *size <= max);
+    /// Messages that can never be afforded are not asked for: they count as refused.
+    fn refuse_beyond(&mut self, wanted: &Wanted, message_max: Option<u64>) {
+        let Some(max) = message_max else { return };
+        let beyond = wanted.without(max);
         if !beyond.is_empty() {
             let words = format!("the message is larger than what bytes_per_day allows to fetch in a day: {max} bytes");
             let refusal = Refusal { phase: Phase::Fetch, status: Status::No, words: words.into_bytes() };
-            self.refused.push((beyond.into_iter().map(|(uid, _)| uid).collect(), Some(refusal)));
+            self.refused.push((beyond, Some(refusal)));
         }
-        wanted
     }
 
     fn ended(&mut self, tag: &[u8], completion: Completion) -> Result<(), Broken> {

@@ -62,7 +62,7 @@ impl<E: End> Session<E> {
         first: Uid,
         state: bool,
     ) -> Result<Look, ImapError> {
-        let list = format!("UID FETCH {first}:{} (UID FLAGS INTERNALDATE RFC822.SIZE)", Uid::LAST).into_bytes();
+        let list = format!("UID FETCH {first}:* (UID FLAGS INTERNALDATE RFC822.SIZE)").into_bytes();
         let mut commands = vec![examine, list];
         let status = [Part::Text("STATUS "), Part::Name(folder.as_bytes())];
         if let Some(status) = self.connection.one_line(&status).filter(|_| state) {
@@ -124,11 +124,11 @@ impl<E: End> Session<E> {
 }
 
 impl Session<Target> {
-    /// Makes a folder, opens it for changes, and subscribes to it if asked to: in one turn. None: that takes several, or the
-    /// folder is not made so, and is not subscribed to: see [`Self::create`]. `role`: as there.
+    /// Makes a folder, opens it for changes, and subscribes to it if asked to: in one turn. None: that takes several, or there
+    /// is such a folder; then it is not subscribed to. `role`: as for [`Self::create`].
     ///
     /// # Errors
-    /// The made folder cannot be opened, or a broken connection.
+    /// It is not made, or cannot be opened; a broken connection.
     pub async fn make(
         &mut self,
         folder: &WireName,
@@ -151,20 +151,19 @@ impl Session<Target> {
         let window = self.window(TOGETHER);
         pipeline::run(&mut self.connection, (&what, Phase::Open), commands, window, |event| seen.take(event)).await?;
         let Seen { responses, refused: [create, select, subscribed], .. } = seen;
-        if create.is_some() {
+        if let Some(refusal) = create {
+            let is_there = select.is_none() || already_exists(&refusal.words);
             if select.is_none() {
                 self.open = Some(Verb::Select);
             }
-            let is_there = create.is_some_and(|refusal| already_exists(&refusal.words));
             if subscribe && subscribed.is_none() && !is_there {
-                // To what is not there.
                 let command = [Part::Text("UNSUBSCRIBE "), Part::Name(folder.as_bytes())];
                 match self.connection.command(&what, Phase::Other, &command, |_| {}).await {
                     Err(error) if !error.is_refusal() => return Err(error),
                     _ => {}
                 }
             }
-            return Ok(None);
+            return if is_there { Ok(None) } else { Err(ImapError::Refused { what, refusal }) };
         }
         if let Some(refusal) = select {
             return Err(ImapError::Refused { what: format!("open folder \"{folder}\""), refusal });

@@ -12,13 +12,16 @@ macro_rules! only_target {
 only_target! {
     Append: "use mailhaul::imap::*;
 async fn f(session: &mut Session<End>, to: &mailhaul::mail::WireName, brake: &impl Brake) {
-    let (_, mut incoming) = tokio::sync::mpsc::channel(1);
+    let incoming = Incoming::of(tokio::sync::mpsc::channel(1).1);
     let (answers, _) = tokio::sync::mpsc::unbounded_channel();
     let stop = tokio_util::sync::CancellationToken::new();
-    let _ = session.append(Destination { folder: to, validity: None, together: 1 }, &mut incoming, &answers, brake, &stop).await;
+    let _ = session.append(Destination { folder: to, validity: None, together: 1 }, &incoming, &answers, brake, &stop).await;
 }"
     Create: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
     let _ = session.create(name, None).await;
+}"
+    Make: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
+    let _ = session.make(name, None, false).await;
 }"
     Select: "async fn f(session: &mut mailhaul::imap::Session<End>, name: &mailhaul::mail::WireName) {
     let _ = session.select(name).await;

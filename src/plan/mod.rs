@@ -27,9 +27,11 @@ pub use verdict::{Difference, Proof, prove, unsendable};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// UID order, folder by folder.
+    /// UID order, folder by folder; neighbours may change places where several connections share a folder.
     #[default]
     Oldest,
+    /// The same, and no connections share a folder: the target numbers messages as the source does.
+    Exact,
     /// INTERNALDATE downwards, the inbox first.
     Newest,
 }

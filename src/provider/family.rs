@@ -39,6 +39,8 @@ pub struct Quirks {
     pub deduplicates: bool,
     /// It reads commands sent before the answer to the one before; else the window is one, literals synchronise.
     pub pipelines: bool,
+    /// Several connections may append to one folder at once.
+    pub shares: bool,
     /// Users' own keywords are kept.
     pub keywords: bool,
     /// How many messages of a folder it shows, newest first; None: all.
@@ -55,6 +57,7 @@ const STANDARD: Quirks = Quirks {
     alters_bytes: false,
     deduplicates: false,
     pipelines: true,
+    shares: true,
     keywords: true,
     folder_messages_max: None,
 };
@@ -73,21 +76,27 @@ impl Family {
             Self::Yahoo => Quirks { command_line_max: 1000, folder_messages_max: Some(10_000), ..STANDARD },
             // Bridge 3, gluon: decrypts and builds anew; the date argument of APPEND goes unused; three flags survive
             // (internal/services/imapservice/connector.go); sizes of zero (imapsync 163).
-            Self::ProtonBridge => {
-                Quirks { size_is_estimate: true, keeps_date: false, alters_bytes: true, keywords: false, ..STANDARD }
-            }
+            Self::ProtonBridge => Quirks {
+                size_is_estimate: true,
+                keeps_date: false,
+                alters_bytes: true,
+                keywords: false,
+                shares: false,
+                ..STANDARD
+            },
             // 5.x: PERMANENTFLAGS has the five system flags (IMAP/IMAPCommandSELECT.cpp).
-            Self::HMailServer => Quirks { keywords: false, ..STANDARD },
+            Self::HMailServer => Quirks { keywords: false, shares: false, ..STANDARD },
             // Drops a command that follows a non-synchronising literal: apache/james-project 3144, 2026-08.
-            Self::James => Quirks { pipelines: false, ..STANDARD },
+            Self::James => Quirks { pipelines: false, shares: false, ..STANDARD },
             // 12.0 and 14.0 rewrite the domain of Message-ID: imapsync FAQ.Domino.
-            Self::Domino => Quirks { alters_bytes: true, ..STANDARD },
+            Self::Domino => Quirks { alters_bytes: true, shares: false, ..STANDARD },
             // Courier 5.0 stores other bytes of one message in twenty-five of the odd ones, and says OK: measured.
             Self::Courier => Quirks { alters_bytes: true, ..STANDARD },
             // Zimbra 8.8: a request is cut at 10 KB (ImapHandler.java). Within the standard.
             Self::Zimbra | Self::Dovecot | Self::Cyrus | Self::Stalwart => STANDARD,
-            // Nothing measured.
-            Self::ICloud | Self::Unknown => STANDARD,
+            // Nothing measured. GNU imap4d, one of those without a name, keeps a folder in one file.
+            Self::ICloud => STANDARD,
+            Self::Unknown => Quirks { shares: false, ..STANDARD },
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::allowance::Purses;
 use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
+use super::lanes::Spare;
 use super::pool::{Pool, PoolParts};
 use super::standing::Standing;
 pub(super) use super::survey::Survey;
@@ -43,6 +44,7 @@ pub(super) struct Account {
     pub(super) late: std::time::Duration,
     /// `\Deleted` is carried over.
     pub(super) deleted: bool,
+    pub(super) spare: Spare,
 }
 
 /// How an account ended.
@@ -124,6 +126,7 @@ impl Account {
             settle: job.options.settle,
             late: job.options.late,
             deleted: job.options.deleted,
+            spare: Spare::none(),
         })
     }
 
@@ -344,14 +347,19 @@ async fn run_folders(
     }
     let survey = Arc::new(survey);
     let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));
-    let workers =
-        context.job.source_limits.connections.min(context.job.target_limits.connections).clamp(1, folders.max(1));
+    let connections = (context.job.source_limits.connections, context.job.target_limits.connections);
+    let workers = connections.0.min(connections.1).clamp(1, folders.max(1));
+    account.spare.add(Side::Source, connections.0.saturating_sub(workers));
+    account.spare.add(Side::Target, connections.1.saturating_sub(workers));
     let mut running = JoinSet::new();
     for _ in 0..workers {
         running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
     }
     let mut stopped_by = None;
     while let Some(worker) = running.join_next().await {
+        // What is left is done by fewer, and they may share it.
+        account.spare.add(Side::Source, 1);
+        account.spare.add(Side::Target, 1);
         let Ok(ends) = worker else {
             stopped_by.get_or_insert(Failure::new(None, Kind::State, "carry out a folder: its task ended"));
             continue;

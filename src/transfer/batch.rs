@@ -10,7 +10,7 @@ use crate::checkpoint::Ending;
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{APART, Refusal, Source, Target};
 use crate::mail::{Side, Uid, UidValidity};
-use crate::plan::Attempt;
+use crate::plan::{Attempt, Order};
 use std::collections::VecDeque;
 
 /// How often the connection may break over one message sent alone before it counts as refused.
@@ -65,8 +65,9 @@ impl Pass<'_> {
             let lease = self.source_again(task.source_validity, source.take()).await?;
             let last = parts.is_empty() && late.is_empty();
             let attempt = Attempt::default();
-            let dress = Dress { careful, together, keeping: &self.memory.shown.keeping, attempt, last };
-            let (lease, part) = copy::copy(task, &uids, dress, lease, target).await;
+            let lanes = !careful && !self.memory.single && self.account.order != Order::Exact;
+            let dress = Dress { careful, together, keeping: &self.memory.shown.keeping, attempt, last, lanes };
+            let (lease, part) = Box::pin(copy::copy(task, &uids, dress, lease, target)).await;
             source = lease;
             self.checked = part.checked;
             self.advanced |= part.acknowledged > 0;
@@ -84,6 +85,7 @@ impl Pass<'_> {
             // One of them is refused: the fewer go together, the fewer it takes along.
             parts.push_front((part.apart, false, together / APART));
             if let Some(failure) = part.failure {
+                self.memory.single = true;
                 self.hold_up(&failure, source.is_some(), part.unfetched);
                 if failure.side == Some(Side::Target) {
                     self.memory.together = 1;

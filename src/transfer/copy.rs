@@ -12,11 +12,15 @@
 
 use super::account::Account;
 use super::event::Event;
+use super::lanes::{Lanes, Open, Work};
 use super::pool::Lease;
 use super::stable;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
 use crate::failure::{Failure, Kind, Scope};
-use crate::imap::{self, Answer, Brake as _, FLAG_BYTES_MAX, Fetched, Outgoing, Refusal, RefusedFetch, Source, Target};
+use crate::imap::{
+    self, Answer, Brake as _, FLAG_BYTES_MAX, Fetched, Incoming, Outgoing, Refusal, RefusedFetch, Source, Target,
+    Wanted,
+};
 use crate::mail::{
     Digest, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName,
 };
@@ -51,6 +55,8 @@ pub(super) struct Dress<'a> {
     /// Nothing else is asked of the source behind these messages: it is looked at again ([`stable::look_again`]) while the
     /// target takes the last of them.
     pub(super) last: bool,
+    /// Further connections may share the work.
+    pub(super) lanes: bool,
 }
 
 /// What a pipeline works on. UIDVALIDITYs are those under which both folders were opened.
@@ -120,50 +126,77 @@ pub(super) async fn copy(
     let (bodies, fetched) = mpsc::channel(BODIES_MAX);
     let wanted: Vec<(Uid, u64)> =
         uids.iter().map(|uid| (*uid, task.listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0))).collect();
+    let (wanted, coming) = (Wanted::of(&wanted), Arc::new(all_came.clone().drop_guard()));
+    let (outgoing, sending) = mpsc::channel(BODIES_MAX);
+    let incoming = Incoming::of(sending);
+    let (answers, answered) = mpsc::unbounded_channel();
+    let alters = target.session.family().quirks().alters_bytes;
+    let Dress { careful, together, last, lanes, .. } = dress;
+    let open: Arc<Open> = Arc::default();
+    let shares = target.session.family().quirks().shares && task.target_lasts;
+    let mut lanes = (lanes && task.source_lasts).then(|| {
+        let (bodies, answers, coming) = (bodies.downgrade(), answers.downgrade(), Arc::downgrade(&coming));
+        let flight = &flight;
+        let (wanted, incoming, halt) = (&wanted, &incoming, &halt);
+        let work = Work { task, wanted, incoming, bodies, answers, coming, halt, together, shares, flight };
+        Lanes::new(work, Arc::clone(&open))
+    });
     let fetching = AbortOnDropHandle::new(tokio::spawn(fetch(
         source,
-        wanted,
+        wanted.clone(),
         task.account.room.clone(),
         task.account.source.brake.clone(),
         bodies,
-        (dress.careful, all_came.clone().drop_guard()),
+        (careful, coming),
     )));
-    let (outgoing, mut sending) = mpsc::channel(BODIES_MAX);
-    let (answers, answered) = mpsc::unbounded_channel();
-    let alters = target.session.family().quirks().alters_bytes;
-    let (careful, together, last) = (dress.careful, dress.together, dress.last);
     let mut stage =
         Intending { task, dress, alters, halt: &halt, all_came: &all_came, flight: &flight, copied: Copied::default() };
     // Who stops has nothing to wait for.
     let brake = task.account.target.brake.until(&halt);
     let append = async {
         let into = imap::Destination { folder: task.target_name, validity: task.target_validity, together };
-        let ended = target.session.append(into, &mut sending, &answers, &brake, &halt).await;
-        // Nobody sends any more: whoever still wants to must notice.
-        drop((sending, answers));
+        let ended = target.session.append(into, &incoming, &answers, &brake, &halt).await;
         if ended.is_err() {
             halt.cancel();
         }
+        // Nobody sends any more: whoever still wants to must notice.
+        incoming.close().await;
+        drop(answers);
         ended
     };
-    let wanted = Arc::default();
-    let _wanting =
-        AbortOnDropHandle::new(tokio::spawn(give_way(task.account.gates(), halt.clone(), Arc::clone(&wanted))));
-    let (intended, appended, recorded, (fetched, checked)) = tokio::join!(
-        stage.run(fetched, outgoing),
-        append,
-        record(task, answered, &halt, &flight),
-        watch_fetch(task, uids, fetching, last, &halt),
-    );
-    let mut copied = stage.copied;
-    let is_halted = halt.is_cancelled();
-    let gave_way = wanted.get().filter(|_| is_halted).map(|side| gave_way(*side));
-    let (checked, check_failure) = match checked {
-        Some(Ok(again)) => (Some(again), None),
-        Some(Err(failure)) => (None, Some(failure)),
-        None => (None, None),
+    let asking = Arc::default();
+    let giving = give_way(task.account.gates(), halt.clone(), Arc::clone(&asking), Arc::clone(&open));
+    let _giving = AbortOnDropHandle::new(tokio::spawn(giving));
+    let all = async {
+        tokio::join!(
+            stage.run(fetched, outgoing),
+            append,
+            record(task, answered, &halt, &flight),
+            watch_fetch(task, uids, fetching, last, &halt),
+        )
     };
-    copied.checked = checked;
+    let beside = async {
+        match &mut lanes {
+            Some(lanes) => lanes.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let (intended, appended, recorded, (fetched, checked)) = tokio::select! {
+        all = all => all,
+        never = beside => match never {},
+    };
+    let mut copied = stage.copied;
+    let beside = lanes.map(Lanes::end).unwrap_or_default();
+    note_refused(&mut copied, beside.refused);
+    let gave_way = asking.get().filter(|_| halt.is_cancelled()).map(|side| gave_way(*side));
+    let check_failure = match checked {
+        Some(Ok(again)) => {
+            copied.checked = Some(again);
+            None
+        }
+        Some(Err(failure)) => Some(failure),
+        None => None,
+    };
     let (lease, fetch_failure) = match fetched {
         None => (None, None),
         Some(Ok((lease, Ok(refused)))) => {
@@ -182,19 +215,34 @@ pub(super) async fn copy(
     copied.unanswered = flight.lock().first();
     let append_failure = appended.err().map(|error| error.failure(Side::Target));
     // The target's own words come before what followed from them.
-    copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure).or(check_failure).or(gave_way);
+    copied.failure = failure
+        .or(append_failure)
+        .or(beside.failure)
+        .or(intended.err())
+        .or(fetch_failure)
+        .or(check_failure)
+        .or(gave_way);
     (lease.filter(|lease| lease.session.is_usable()), copied)
 }
 
 /// Halts what is under way where another account waits for a connection and this one has several: what was sent is waited for.
-/// Told before it is done.
-async fn give_way((source, target): (Gate, Gate), halt: CancellationToken, wanted: Arc<OnceLock<Side>>) {
-    let side = tokio::select! {
-        () = source.give_way() => Side::Source,
-        () = target.give_way() => Side::Target,
-    };
-    let _ = wanted.set(side);
-    halt.cancel();
+/// Told before it is done. A lane that can be spared is enough.
+async fn give_way(
+    (source, target): (Gate, Gate),
+    halt: CancellationToken,
+    asking: Arc<OnceLock<Side>>,
+    open: Arc<Open>,
+) {
+    loop {
+        let side = tokio::select! {
+            () = source.give_way() => Side::Source,
+            () = target.give_way() => Side::Target,
+        };
+        if !open.retire(side) {
+            let _ = asking.set(side);
+            return halt.cancel();
+        }
+    }
 }
 
 fn gave_way(side: Side) -> Failure {
@@ -204,7 +252,7 @@ fn gave_way(side: Side) -> Failure {
 
 /// What is between the second stage and its answer: no more than the window and the channels hold.
 #[derive(Default)]
-struct Flight(Mutex<Under>);
+pub(super) struct Flight(Mutex<Under>);
 
 /// By UID, and the order in which they went out.
 #[derive(Default)]
@@ -229,6 +277,12 @@ impl Under {
 }
 
 impl Flight {
+    /// Gives how many messages there are, and their bytes.
+    pub(super) fn waiting(&self) -> (usize, u64) {
+        let under = self.lock();
+        (under.subjects.len(), under.subjects.values().map(|(_, subject)| subject.size).sum())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Under> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,11 +320,11 @@ type Fetching = (Option<Lease<Source>>, Result<Vec<RefusedFetch>, (Failure, Opti
 
 async fn fetch(
     mut source: Lease<Source>,
-    wanted: Vec<(Uid, u64)>,
+    wanted: Wanted,
     room: crate::imap::BodyRoom,
     brake: super::haste::PoolBrake,
     bodies: mpsc::Sender<Fetched>,
-    (alone, _all_came): (bool, DropGuard),
+    (alone, _coming): (bool, Arc<DropGuard>),
 ) -> Fetching {
     if !alone {
         return match source.session.fetch_bodies(&wanted, &room, &brake, &bodies).await {
@@ -279,8 +333,8 @@ async fn fetch(
         };
     }
     let mut refused = Vec::new();
-    for one in wanted {
-        match source.session.fetch_bodies(&[one], &room, &brake, &bodies).await {
+    while let Some(one) = wanted.one() {
+        match source.session.fetch_bodies(&Wanted::of(&[one]), &room, &brake, &bodies).await {
             Ok(not_come) => refused.extend(not_come),
             Err(error) => return (Some(source), Err((error.failure(Side::Source), Some(one.0)))),
         }

@@ -11,7 +11,7 @@ use super::pool::Lease;
 use crate::checkpoint::TroubleNote;
 use crate::config;
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{Body, Fetched, Source};
+use crate::imap::{Body, Fetched, Source, Wanted};
 use crate::mail::{Digest, FolderPath, Side, UidValidity, WireName, digest};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -136,7 +136,7 @@ impl Exporter<'_> {
             Ok(_) => {
                 let (bodies, mut fetched) = mpsc::channel::<Fetched>(1);
                 let brake = &self.account.source.brake;
-                let wanted = [(uid, note.size)];
+                let wanted = Wanted::of(&[(uid, note.size)]);
                 let refused = open.lease.session.fetch_bodies(&wanted, room, brake, &bodies).await;
                 drop(bodies);
                 let refused = refused.map_err(|error| error.failure(Side::Source))?;

@@ -457,7 +457,7 @@ impl Pass<'_> {
 
     fn order(&self, uids: &mut [Uid], listing: &Listing) {
         match self.account.order {
-            Order::Oldest => uids.sort_unstable(),
+            Order::Oldest | Order::Exact => uids.sort_unstable(),
             Order::Newest => {
                 let instant = |uid: &Uid| listing.get(*uid).and_then(|entry| entry.date).map(|date| date.unix());
                 uids.sort_by_cached_key(|uid| std::cmp::Reverse((instant(uid), *uid)));

@@ -47,6 +47,8 @@ pub(super) struct Memory {
     pub(super) blamed: u32,
     /// Refused when the connection broke over it: tried before all others, to know what they have to go without.
     pub(super) refused: BTreeMap<Uid, Refused>,
+    /// One connection on each side for all of the folder: once something broke off, or asked for.
+    pub(super) single: bool,
     /// Messages in one command at the most: one, once the target has broken off.
     pub(super) together: usize,
     /// Some messages lack flags that they are to get yet.
@@ -57,6 +59,6 @@ pub(super) struct Memory {
 impl Memory {
     /// For one message alone.
     pub(super) fn dress(&self, careful: bool, attempt: Attempt) -> Dress<'_> {
-        Dress { careful, together: 1, keeping: &self.shown.keeping, attempt, last: false }
+        Dress { careful, together: 1, keeping: &self.shown.keeping, attempt, last: false, lanes: false }
     }
 }

@@ -19,6 +19,7 @@ mod flags;
 mod folder;
 mod forecast;
 mod haste;
+mod lanes;
 mod look;
 mod memory;
 mod names;

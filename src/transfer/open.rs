@@ -244,6 +244,8 @@ impl Pass<'_> {
         }
         let subscribe = self.pair.source.subscribed;
         match target.session.make(self.target_name, self.pair.role, subscribe).await {
+            // What is refused once may be refused by chance.
+            Err(ImapError::Refused { refusal, .. }) if refuses_name(&refusal.words) => Ok(None),
             // What was made and is not there was not made under this name.
             Err(error) if is_missing(&error) => Err(self.name_refused(error)),
             Ok(Some(opened)) => {

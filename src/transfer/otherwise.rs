@@ -62,7 +62,7 @@ impl Pass<'_> {
             return Ok(Some(source));
         }
         let dress = self.memory.dress(false, Attempt::default());
-        let (source, mut copied) = copy::copy(task, &[uid], dress, source, target).await;
+        let (source, mut copied) = Box::pin(copy::copy(task, &[uid], dress, source, target)).await;
         self.memory.short |= copied.short;
         if let Some(failure) = copied.failure.take() {
             let Some(mut lease) = source.filter(|_| puts_off(&failure, true)) else { return Err(failure) };
@@ -168,7 +168,7 @@ impl Pass<'_> {
             made += 1;
             let lease = self.source_again(task.source_validity, source.take()).await?;
             let dress = self.memory.dress(true, attempt.clone());
-            let (lease, mut copied) = copy::copy(task, &[uid], dress, lease, target).await;
+            let (lease, mut copied) = Box::pin(copy::copy(task, &[uid], dress, lease, target)).await;
             source = lease;
             self.memory.short |= copied.short;
             self.strike(true, &copied);

@@ -511,6 +511,11 @@ impl<E: End> Pool<E> {
         self.returned.notify_one();
     }
 
+    /// Says whether somebody waits for a connection to the host who has fewer.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.parts.gate.is_wanted()
+    }
+
     /// Gives the host's gate, as this account knows it.
     pub(super) fn gate(&self) -> Gate {
         self.parts.gate.clone()

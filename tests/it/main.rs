@@ -9,6 +9,7 @@ mod evidence;
 mod failures;
 mod hostile;
 mod identity;
+mod lanes;
 mod late;
 mod limits;
 mod migrate;

@@ -197,7 +197,11 @@ async fn every_name_arrives_where_names_are_refused_in_all_kinds_of_ways() {
     between(LAYOUTS[0], LAYOUTS[0], |config| {
         let refused = ["(", "{", "\"", "\\", "%", "*", " ", "&2D3", "cur", "NIL", "#"];
         let config = refused.into_iter().fold(config, |config, part| config.refusing("CREATE", part, "NO [CANNOT] no"));
-        config.refusing("EXAMINE", "~", "NO [NONEXISTENT] none").refusing("CREATE", ";", "BAD what")
+        // Made, and not there.
+        let config = ["EXAMINE", "SELECT"]
+            .into_iter()
+            .fold(config, |config, verb| config.refusing(verb, "~", "NO [NONEXISTENT] none"));
+        config.refusing("CREATE", ";", "BAD what")
     })
     .await;
 }

@@ -41,6 +41,8 @@ pub(crate) struct Haul {
     target: Side,
     users: Vec<(String, String)>,
     /// Lines before the first table.
+    top: String,
+    /// Lines behind the tables of both sides.
     pub(crate) extra: String,
 }
 
@@ -52,7 +54,7 @@ pub(crate) struct Ran {
 
 impl Haul {
     pub(crate) fn new(source: Side, target: Side) -> Self {
-        Self { directory: Scratch::new(), source, target, users: Vec::new(), extra: String::new() }
+        Self { directory: Scratch::new(), source, target, users: Vec::new(), top: String::new(), extra: String::new() }
     }
 
     /// Keeps files and state in memory, where the machine has a place for that.
@@ -64,6 +66,13 @@ impl Haul {
     /// Adds an account.
     pub(crate) fn user(mut self, source: &str, target: &str) -> Self {
         self.users.push((source.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Adds keys outside of all tables.
+    pub(crate) fn on_top(mut self, keys: &str) -> Self {
+        self.top.push_str(keys);
+        self.top.push('\n');
         self
     }
 
@@ -90,7 +99,7 @@ impl Haul {
 
     /// Writes the job file and gives its path.
     pub(crate) fn job_file(&self) -> PathBuf {
-        let mut text = "name = \"test\"\n".to_owned();
+        let mut text = format!("name = \"test\"\n{}", self.top);
         for (table, side) in [("source", &self.source), ("target", &self.target)] {
             writeln!(text, "[{table}]\nhost = \"{}\"\nport = {}\n{}", side.host, side.port, side.tls).unwrap();
         }

@@ -1,0 +1,117 @@
+//! Several connections share one large folder where that is of use; nothing that is promised of one changes by it.
+
+use crate::identity::{Two, dated, two_of};
+use mailhaul::transfer::Ending;
+use mailhaul_testserver::{Act, Config, Nth, Point};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const MESSAGES: usize = 2000;
+
+/// Takes its time over each of these commands.
+async fn slow(at_source: Option<u64>, at_target: Option<u64>) -> Two {
+    // Whose folders take several at once.
+    slow_to("Dovecot ready.", at_source, at_target).await
+}
+
+async fn slow_to(greeting: &str, at_source: Option<u64>, at_target: Option<u64>) -> Two {
+    let mut target = Config::plain("u");
+    target.greeting = greeting.to_owned();
+    let two = two_of(Config::plain("u"), target).await;
+    for at in 0..MESSAGES {
+        let body = format!("Subject: {at}\r\n\r\n{}\r\n", "so it goes. ".repeat(600));
+        two.give("INBOX", dated(body, at));
+    }
+    let delay = |millis| Act::Delay(Duration::from_millis(millis));
+    if let Some(millis) = at_source {
+        two.source.faults().add(Point::command("UID FETCH"), Nth::All, delay(millis));
+    }
+    if let Some(millis) = at_target {
+        two.target.faults().add(Point::command("APPEND"), Nth::All, delay(millis));
+    }
+    two
+}
+
+/// Every message is there once. Gives the subjects in the target's order.
+fn assert_each_once(two: &Two) -> Vec<usize> {
+    let there = two.target.account("u").messages("INBOX").unwrap();
+    let subjects: Vec<usize> = there
+        .iter()
+        .map(|message| {
+            let text = String::from_utf8_lossy(&message.body);
+            text.lines().next().unwrap().trim_start_matches("Subject: ").parse().unwrap()
+        })
+        .collect();
+    let distinct: BTreeSet<usize> = subjects.iter().copied().collect();
+    assert_eq!((subjects.len(), distinct.len()), (MESSAGES, MESSAGES));
+    subjects
+}
+
+fn at_once(two: &Two) -> (usize, usize) {
+    let most = |server: &mailhaul_testserver::Server| server.stats().most_at_once.values().copied().max().unwrap_or(0);
+    (most(&two.source), most(&two.target))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_waited_for_is_read_over_several_connections() {
+    let two = slow(Some(1000), None).await;
+    two.haul.run().await.assert_complete();
+    assert_each_once(&two);
+    let (source, target) = at_once(&two);
+    assert!((2..=4).contains(&source) && target == 1, "{source} and {target}");
+    assert_eq!(two.haul.run().await.copied(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_waited_for_is_written_over_several_connections() {
+    let two = slow(None, Some(400)).await;
+    two.haul.run().await.assert_complete();
+    assert_each_once(&two);
+    let (source, target) = at_once(&two);
+    assert!((2..=4).contains(&target) && source == 1, "{source} and {target}");
+    assert_eq!(two.haul.run().await.copied(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_of_which_it_is_not_known_whether_it_can_gets_one() {
+    let two = slow_to("ready", None, Some(100)).await;
+    two.haul.run().await.assert_complete();
+    assert_eq!(at_once(&two), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_the_exact_order_gets_it() {
+    let mut two = slow(Some(300), Some(20)).await;
+    two.haul = two.haul.on_top("order = \"exact\"");
+    two.haul.run().await.assert_complete();
+    assert_eq!(assert_each_once(&two), (0..MESSAGES).collect::<Vec<_>>());
+    assert_eq!(at_once(&two), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_beside_others_loses_nothing_and_brings_nothing_twice() {
+    for (at_source, at_target) in [(Some(1000), None), (None, Some(400))] {
+        let two = slow(at_source, at_target).await;
+        let far = Point::FetchBody(1500);
+        two.source.faults().add(far, Nth::Only(1), Act::Drop);
+        two.target.faults().add(Point::AppendContaining(b"Subject: 900\r\n".to_vec()), Nth::Only(1), Act::SwallowReply);
+        let ran = two.haul.run().await;
+        assert_eq!(ran.end.accounts[0].ending, Ending::Complete, "{:#?}", ran.end);
+        assert_each_once(&two);
+        assert_eq!(two.haul.run().await.copied(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_takes_no_further_connection_is_asked_once() {
+    let two = slow(Some(700), None).await;
+    let verbs = ["LOGIN", "AUTHENTICATE"];
+    for verb in verbs {
+        let refusal = Act::Reply("NO [LIMIT] too many connections".to_owned());
+        two.source.faults().add(Point::command(verb), Nth::From(2), refusal);
+    }
+    two.haul.run().await.assert_complete();
+    assert_each_once(&two);
+    let asked = two.source.log().iter().filter(|logged| verbs.contains(&logged.verb.as_str())).count();
+    assert_eq!(asked, 2, "sign-ins");
+}
