@@ -44,6 +44,8 @@ const TOGETHER_EACH: u64 = 128 * 1024;
 /// A command that is not full waits so long for more, and longer while the target has others to answer: each costs the target
 /// a commit, and the source a pause only where nothing else is under way.
 const COMPANY: Duration = Duration::from_millis(50);
+/// So long it is read on where nothing can be written any more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Written at once.
 const WRITE: usize = 48 * 1024;
 /// A connection with nothing to send is kept alive; servers may hang up after 30 minutes, some do after 5 (RFC 9051, 5.4).
@@ -174,7 +176,15 @@ impl Session<Target> {
         let mut bye = None;
         let known = Known { validity, taken, together: &together };
         let reader = collect(&mut connection.wire.reader, read, landing, go, known, answers, &mut bye);
-        let ended = tokio::try_join!(writer.send_all(folder, incoming, brake), reader);
+        let sending = async {
+            let sent = writer.send_all(folder, incoming, brake).await;
+            if matches!(sent, Err(Broken::Io(_) | Broken::Eof)) {
+                // Whoever hangs up may have said why.
+                tokio::time::sleep(LAST_WORDS).await;
+            }
+            sent
+        };
+        let ended = tokio::try_join!(sending, reader);
         brake.unused(writer.unsent(incoming), begun);
         match ended {
             Ok(_) => {
@@ -305,19 +315,16 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 self.flush().await?;
                 break;
             }
-            let mut queue = incoming.try_lock();
-            let next = self.next.take().or_else(|| queue.as_mut()?.try_recv().ok());
-            let (outgoing, mut queue) = match next {
-                Some(outgoing) => (outgoing, queue),
+            let outgoing = match self.next.take().or_else(|| incoming.try_next()) {
+                Some(outgoing) => outgoing,
                 None => {
-                    drop(queue);
                     self.flush().await?;
                     let next = tokio::select! {
                         next = tokio::time::timeout(KEEP_ALIVE, incoming.next()) => next,
                         () = self.stop.cancelled() => Ok(None),
                     };
                     match next {
-                        Ok(Some((outgoing, queue))) => (outgoing, Some(queue)),
+                        Ok(Some(outgoing)) => outgoing,
                         Ok(None) => break,
                         // Who wants to be asked nothing is asked nothing.
                         Err(_) if brake.is_held() => continue,
@@ -339,11 +346,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
                 self.flush().await?;
                 break;
             }
-            let group = match &mut queue {
-                Some(queue) => self.gather(outgoing, queue, brake, &commands).await?,
-                None => vec![outgoing],
-            };
-            drop(queue);
+            let group = self.gather(outgoing, incoming, brake, &commands).await?;
             let turns = self.turns;
             if self.hold(turn(turns)).await?.is_err() {
                 self.unsent += group.iter().map(|outgoing| outgoing.body.length()).sum::<u64>();
@@ -374,7 +377,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
     async fn gather(
         &mut self,
         first: Outgoing,
-        incoming: &mut mpsc::Receiver<Outgoing>,
+        incoming: &Incoming,
         brake: &impl Brake,
         commands: &Arc<Semaphore>,
     ) -> Result<Vec<Outgoing>, Broken> {
@@ -384,9 +387,9 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let (mut length, until) = (first.body.length(), Instant::now() + COMPANY);
         let mut group = vec![first];
         while group.len() < most {
-            let next = match incoming.try_recv() {
-                Ok(next) => next,
-                Err(_) => {
+            let next = match incoming.try_next() {
+                Some(next) => next,
+                None => {
                     self.flush().await?;
                     match self.next_in_time(incoming, commands, until).await {
                         Some(next) => next,
@@ -406,12 +409,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
     }
 
     /// Gives the next message if it gets ready by then, or while the target has more than one command to answer.
-    async fn next_in_time(
-        &self,
-        incoming: &mut mpsc::Receiver<Outgoing>,
-        commands: &Arc<Semaphore>,
-        until: Instant,
-    ) -> Option<Outgoing> {
+    async fn next_in_time(&self, incoming: &Incoming, commands: &Arc<Semaphore>, until: Instant) -> Option<Outgoing> {
         let late = async {
             // Never closed: it comes when all but one are back.
             drop(commands.acquire_many(self.style.window as u32 - 1).await);
@@ -420,7 +418,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
-            next = incoming.recv() => next,
+            next = incoming.next() => next,
             () = late => None,
         }
     }
@@ -512,7 +510,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
         let length = outgoing.body.length();
         let (mut sent, mut piece) = (0, Vec::new());
         while sent < length {
-            outgoing.body.read_up_to(piece_max(brake.burst().1), sent, &mut piece).await.map_err(Broken::Io)?;
+            outgoing.body.read_up_to(piece_max(brake.burst().1), sent, &mut piece).await.map_err(Broken::Local)?;
             self.hold(brake.bytes(piece.len() as u64)).await?.map_err(Broken::held)?;
             self.buffer.extend_from_slice(&piece);
             sent += piece.len() as u64;
@@ -637,11 +635,10 @@ fn answer(source_uids: Vec<Uid>, completion: Completion, known: &Known<'_>, answ
         Status::Ok => Some(append_uids(&completion.words, known.validity, source_uids.len())),
         _ => None,
     };
-    if together {
-        match placed {
-            Some(_) => known.together.taken(),
-            None => known.together.refused(),
-        }
+    match placed {
+        Some(_) => known.together.taken(),
+        None if together => known.together.refused(),
+        None => {}
     }
     for (at, source_uid) in source_uids.into_iter().enumerate() {
         let outcome = match &placed {

@@ -82,7 +82,7 @@ impl BodyRoom {
     }
 
     async fn spooling(&self) -> Result<BodyWriter, Broken> {
-        Ok(BodyWriter::new(Store::Spool(self.spool_file().await.map_err(Broken::Io)?)))
+        Ok(BodyWriter::new(Store::Spool(self.spool_file().await.map_err(Broken::Local)?)))
     }
 
     async fn spool_file(&self) -> std::io::Result<File> {
@@ -190,7 +190,7 @@ impl BodyWriter {
                 // Each write is work for another thread.
                 self.unwritten.extend_from_slice(bytes);
                 if self.unwritten.len() >= WRITE {
-                    file.write_all(&self.unwritten).await.map_err(Broken::Io)?;
+                    file.write_all(&self.unwritten).await.map_err(Broken::Local)?;
                     self.unwritten.clear();
                 }
             }
@@ -223,8 +223,8 @@ impl BodyWriter {
 
     pub(super) async fn finish(mut self) -> Result<Body, Broken> {
         if let Store::Spool(file) = &mut self.store {
-            file.write_all(&self.unwritten).await.map_err(Broken::Io)?;
-            file.flush().await.map_err(Broken::Io)?;
+            file.write_all(&self.unwritten).await.map_err(Broken::Local)?;
+            file.flush().await.map_err(Broken::Local)?;
         }
         self.scan.traits.bare_cr |= self.scan.last == b'\r';
         self.scan.traits.unended = self.length > 0 && self.scan.last != b'\n';

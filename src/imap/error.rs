@@ -96,6 +96,14 @@ pub enum ImapError {
     /// What is left to do is held back for long by a limit of the job's own.
     #[error("{}", .0.text)]
     Held(Box<Failure>),
+    /// A spool file cannot be written or read.
+    #[error("{what}: a file in the state directory's spool cannot be used: {why}")]
+    Local {
+        /// A fragment: what was being done.
+        what: String,
+        /// The operating system's words.
+        why: String,
+    },
     /// A session whose last command did not come to its end cannot be used again.
     #[error("use a connection whose last command was interrupted")]
     Poisoned,
@@ -126,6 +134,8 @@ impl ImapError {
             Self::NoStartTls { .. } => Failure::new(side, Kind::TlsMissing, self.to_string())
                 .with_hint("try tls = \"implicit\" with port 993, or ask the provider how TLS is reached"),
             Self::Held(failure) => (**failure).clone(),
+            Self::Local { .. } => Failure::new(None, Kind::State, self.to_string())
+                .with_hint("make room on the disk of the state directory, then mailhaul resume goes on"),
             Self::Poisoned => Failure::new(side, Kind::Lost, self.to_string()),
         }
     }

@@ -29,6 +29,10 @@ const RANGES_PER_COMMAND: usize = 36;
 const BYTES_PER_COMMAND: u64 = 2 << 20;
 /// Commands under way at the most.
 const COMMANDS_MAX: usize = 8;
+/// Messages under way, or here before their turn, beside which no further command is sent: each may need a file.
+const MESSAGES_BESIDE: usize = 256;
+/// A message of which the server tells no size counts as so many bytes.
+const UNKNOWN: u64 = 64 * 1024;
 
 /// Holds a transfer back to its limits. The wire asks before it moves anything.
 pub trait Brake: Send + Sync {
@@ -56,8 +60,12 @@ pub trait Brake: Send + Sync {
         let _ = bytes;
         std::future::ready(Ok(()))
     }
-    /// Takes back bytes that were paid for, since then, and have not moved.
+    /// Takes back bytes that were paid for, since then, and were not sent.
     fn unused(&self, bytes: u64, since: Instant) {
+        let _ = (bytes, since);
+    }
+    /// Takes back bytes that [`Self::afford`] gave, since then, and that have not come.
+    fn unfetched(&self, bytes: u64, since: Instant) {
         let _ = (bytes, since);
     }
     /// No message of more bytes can ever be afforded. None: any can.
@@ -219,7 +227,7 @@ impl<B: Brake> Sink<'_, B> {
 /// What has not come may be fetched again, and is paid for then.
 impl<B: Brake> Drop for Sink<'_, B> {
     fn drop(&mut self) {
-        self.brake.unused(self.afforded, self.since);
+        self.brake.unfetched(self.afforded, self.since);
     }
 }
 
@@ -322,7 +330,7 @@ impl<E: End> Session<E> {
                         (BodySeen::Streamed, Some(writer)) => Some(writer.finish().await?),
                         (BodySeen::Inline(bytes), _) => {
                             sink.took(bytes.len() as u64).await?;
-                            Some(whole(room, &bytes).await?)
+                            Some(whole(room, &bytes, sink.may_wait).await?)
                         }
                         (BodySeen::Nil, _) => None,
                         _ => continue,
@@ -336,6 +344,8 @@ impl<E: End> Session<E> {
                 if out.send(fetched).await.is_err() {
                     return Ok(false);
                 }
+                // Whoever takes it may have kept us waiting.
+                self.connection.wire.reader.heard();
             }
         }
     }
@@ -346,6 +356,7 @@ impl<E: End> Session<E> {
         let tag = self.connection.next_tag();
         let set = uid_sets(&uids).join(",");
         self.connection.wire.write(format!("{tag} UID FETCH {set} (UID BODY.PEEK[])\r\n").as_bytes()).await?;
+        let bytes = if bytes == 0 { uids.len() as u64 * UNKNOWN } else { bytes };
         let (open, tag) = (uids.into_iter().collect(), Some(tag.into_bytes()));
         fetch.under_way.push_back(Asked { tag, open, bytes, early: Vec::new() });
         Ok(())
@@ -377,12 +388,14 @@ impl Fetching {
     /// Says whether a command may be sent: beside others only where nothing holds anything back.
     fn may_ask(&self, burst: (u32, u64), heed: &Heed) -> bool {
         let bytes: u64 = self.under_way.iter().map(|asked| asked.bytes).sum();
+        let messages: usize = self.under_way.iter().map(|asked| asked.open.len() + asked.early.len()).sum();
         if self.put_off.is_some() {
             return false;
         }
         let beside = burst == (u32::MAX, u64::MAX)
             && !heed.is_held()
             && self.under_way.len() < COMMANDS_MAX
+            && messages <= MESSAGES_BESIDE
             && bytes <= BYTES_PER_COMMAND;
         self.under_way.is_empty() || beside
     }
@@ -446,8 +459,9 @@ impl Fetching {
     }
 }
 
-async fn whole(room: &BodyRoom, bytes: &[u8]) -> Result<Body, Broken> {
-    let mut writer = room.writer(bytes.len() as u64).await?;
+async fn whole(room: &BodyRoom, bytes: &[u8], may_wait: bool) -> Result<Body, Broken> {
+    let size = bytes.len() as u64;
+    let mut writer = if may_wait { room.writer(size).await? } else { room.writer_at_once(size).await? };
     writer.chunk(bytes).await?;
     writer.finish().await
 }
@@ -457,15 +471,18 @@ fn take_group(wanted: &mut VecDeque<(Uid, u64)>, burst: (u32, u64)) -> Option<(V
     let messages_max = MESSAGES_PER_COMMAND.min(burst.0.max(1) as usize);
     let bytes_max = BYTES_PER_COMMAND.min(burst.1);
     let (first, mut bytes) = wanted.pop_front()?;
+    let unknown = |bytes: u64| if bytes == 0 { UNKNOWN } else { 0 };
+    let mut untold = unknown(bytes);
     let (mut uids, mut last, mut ranges) = (vec![first], first, 1);
     while let Some((uid, size)) = wanted.front() {
         ranges += usize::from(uid.value().abs_diff(last.value()) != 1);
-        let fits =
-            uids.len() < messages_max && bytes.saturating_add(*size) <= bytes_max && ranges <= RANGES_PER_COMMAND;
+        let larger = bytes.saturating_add(*size).saturating_add(untold).saturating_add(unknown(*size));
+        let fits = uids.len() < messages_max && larger <= bytes_max && ranges <= RANGES_PER_COMMAND;
         if !fits {
             break;
         }
         uids.push(*uid);
+        untold += unknown(*size);
         (last, bytes) = (*uid, bytes + size);
         wanted.pop_front();
     }

@@ -34,12 +34,14 @@ impl Incoming {
         self.queue.try_lock().ok().filter(|_| !self.retired.is_cancelled())
     }
 
-    /// Waits for the next message. Gives the queue with it, for those that go along. None: there will be none.
-    pub(super) async fn next(&self) -> Option<(Outgoing, Taking<'_>)> {
-        let next = async {
-            let mut queue = self.queue.lock().await;
-            Some((queue.recv().await?, queue))
-        };
+    /// Gives the next message where it is there and nobody else waits for it.
+    pub(super) fn try_next(&self) -> Option<Outgoing> {
+        self.try_lock()?.try_recv().ok()
+    }
+
+    /// Waits for the next message. None: there will be none.
+    pub(super) async fn next(&self) -> Option<Outgoing> {
+        let next = async { self.queue.lock().await.recv().await };
         tokio::select! {
             biased;
             () = self.retired.cancelled() => None,

@@ -42,6 +42,8 @@ pub(super) enum Broken {
     Eof,
     Silent(Duration),
     Protocol(String),
+    /// A file of ours cannot be written or read: the server is not to blame.
+    Local(std::io::Error),
     /// Something here holds it back for long: the connection is in order and of no use.
     Held(Box<Failure>),
 }
@@ -58,6 +60,7 @@ impl Broken {
                 ImapError::Closed { what, why: "timed out".to_owned() }
             }
             Self::Io(error) => ImapError::Closed { what, why: error.to_string() },
+            Self::Local(error) => ImapError::Local { what, why: error.to_string() },
             Self::Eof => ImapError::Closed { what, why: "closed by the server".to_owned() },
             Self::Silent(waited) => ImapError::Silent { what, waited },
             Self::Protocol(why) => ImapError::Protocol { what, why },

@@ -295,6 +295,12 @@ impl Gate {
         state.is_waited_for() && state.waiting.iter().any(|waiter| state.of(waiter.holder) < own)
     }
 
+    /// Says whether anybody waits.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.state().is_waited_for()
+    }
+
     /// Waits until somebody waits who would still not have more than this one with one connection fewer: one of them is to be
     /// given up for it, at the next safe point. Only one of all who wait here hears of it.
     pub async fn give_way(&self) {

@@ -227,7 +227,8 @@ impl Audit<'_> {
             let wanted: Vec<(Uid, u64)> = wanted.into_iter().collect();
             let lengths: BTreeSet<u64> = self.strays.keys().filter_map(|uid| self.listing.get(*uid)?.size).collect();
             let account = self.account;
-            let prefixes = beginnings(account, &mut source.session, &account.source.brake, &wanted, &lengths).await?;
+            let prefixes =
+                beginnings(account, &mut source.session, &account.source.brake, &wanted, |_| &lengths).await?;
             for suspect in cut {
                 let Some((_, beginnings)) = prefixes.iter().find(|(uid, _)| *uid == suspect.source.1) else { continue };
                 let is_cut = |(uid, digest): &(&Uid, &Option<Digest>)| {

@@ -56,7 +56,9 @@ impl Pass<'_> {
         // Only what can have been under way together is suspect.
         let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
         let mut copied = Copied::default();
-        let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, self.memory.together)]);
+        // What is refused with others would arrive behind them.
+        let together = if self.account.order == Order::Exact { 1 } else { self.memory.together };
+        let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, together)]);
         while let Some((uids, careful, together)) = parts.pop_front() {
             if uids.is_empty() {
                 continue;
@@ -85,9 +87,11 @@ impl Pass<'_> {
             // One of them is refused: the fewer go together, the fewer it takes along.
             parts.push_front((part.apart, false, together / APART));
             if let Some(failure) = part.failure {
-                self.memory.single = true;
+                // Who is asked to wait, or gives way, has broken nothing.
+                let broke = failure.remedy() == Remedy::Reconnect;
+                self.memory.single |= broke;
                 self.hold_up(&failure, source.is_some(), part.unfetched);
-                if failure.side == Some(Side::Target) {
+                if broke && failure.side == Some(Side::Target) {
                     self.memory.together = 1;
                 }
                 let refused = copied.refused.into_iter();

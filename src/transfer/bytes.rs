@@ -20,6 +20,16 @@ pub(super) async fn digests<E: End>(
     uids: &[Uid],
     listing: &Listing,
 ) -> Result<Vec<(Uid, Digest)>, Failure> {
+    digests_of(account, session, brake, &sized(uids, listing)).await
+}
+
+/// The same where sizes are known otherwise; UIDs ascending.
+pub(super) async fn digests_of<E: End>(
+    account: &Account,
+    session: &mut Session<E>,
+    brake: &PoolBrake,
+    wanted: &[(Uid, u64)],
+) -> Result<Vec<(Uid, Digest)>, Failure> {
     let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
     let collect = async {
         let mut found = Vec::new();
@@ -28,8 +38,7 @@ pub(super) async fn digests<E: End>(
         }
         found
     };
-    let wanted = sized(uids, listing);
-    let (ended, found) = tokio::join!(fetch(account, session, brake, &wanted, bodies), collect);
+    let (ended, found) = tokio::join!(fetch(account, session, brake, wanted, bodies), collect);
     ended.map(|()| found)
 }
 
@@ -58,12 +67,12 @@ pub(super) async fn alike<E: End>(
 }
 
 /// Fetches whole messages for the digests of their beginnings of these lengths, of those that are longer.
-pub(super) async fn beginnings<E: End>(
+pub(super) async fn beginnings<'l, E: End>(
     account: &Account,
     session: &mut Session<E>,
     brake: &PoolBrake,
     wanted: &[(Uid, u64)],
-    lengths: &BTreeSet<u64>,
+    lengths: impl Fn(Uid) -> &'l BTreeSet<u64>,
 ) -> Result<Vec<(Uid, BTreeMap<u64, Digest>)>, Failure> {
     let (bodies, mut fetched) = mpsc::channel::<Fetched>(BODIES_MAX);
     let collect = async {
@@ -71,7 +80,7 @@ pub(super) async fn beginnings<E: End>(
         while let Some(Fetched { uid, body }) = fetched.recv().await {
             let Some(mut body) = body else { continue };
             let mut beginnings = BTreeMap::new();
-            for length in lengths {
+            for length in lengths(uid) {
                 if *length >= body.length() {
                     break;
                 }

@@ -113,6 +113,12 @@ impl Brake for PoolBrake {
         }
     }
 
+    fn unfetched(&self, bytes: u64, since: Instant) {
+        if let Some(purses) = &self.fetched {
+            purses.put_back(bytes, since);
+        }
+    }
+
     fn message_max(&self) -> Option<u64> {
         self.fetched.as_ref()?.message_max()
     }

@@ -2,12 +2,12 @@
 //! other waits for; given back where somebody else wants one.
 //!
 //! Invariants: a lane takes from where the first connections take, and hands on to where they do, so that what holds for
-//! one pipeline holds for all of it; one that breaks ends the pipeline, as the first would, and the folder's next passes go
-//! without lanes.
+//! one pipeline holds for all of it; where one breaks the pass fails as by the first, and the folder's next passes go without
+//! lanes; what a lane has in hand when it is to end comes to its end.
 
 use super::account::Account;
 use super::copy::{Flight, Task};
-use super::pool::Lease;
+use super::pool::{Lease, Pool};
 use super::stable::numbered_anew;
 use crate::failure::Failure;
 use crate::imap::{self, Answer, Brake as _, Fetched, Incoming, RefusedFetch, Source, Wanted};
@@ -91,12 +91,14 @@ impl Open {
         (retired, alive)
     }
 
-    /// Has one lane take nothing further. False: there is none.
+    /// Has one lane take nothing further, unless one does so already. False: there is none.
     pub(super) fn retire(&self, side: Side) -> bool {
         let mut open = self.lock();
         open.retain(|(_, _, alive)| alive.strong_count() > 0);
-        let last = open.iter().rposition(|(of, ..)| *of == side);
-        last.map(|at| open.remove(at).1.cancel()).is_some()
+        let mut own = open.iter().filter(|(of, ..)| *of == side);
+        // One at a time: it finishes what it has under way.
+        let one = own.clone().find(|(_, retired, _)| retired.is_cancelled()).or_else(|| own.next_back());
+        one.map(|(_, retired, _)| retired.cancel()).is_some()
     }
 }
 
@@ -160,24 +162,27 @@ impl<'a> Lanes<'a> {
 
     fn open_source(&mut self, account: &'a Account, spare: OwnedSemaphorePermit) {
         let Work { task, wanted, halt, .. } = self.work;
-        let (Some(bodies), Some(coming)) = (self.work.bodies.upgrade(), self.work.coming.upgrade()) else { return };
+        let (bodies, coming) = (self.work.bodies.clone(), self.work.coming.clone());
         let (retired, alive) = self.open.add(Side::Source);
-        let (wanted, ended) = (wanted.beside(retired), Arc::clone(&self.ended));
+        let (wanted, ended) = (wanted.beside(retired.clone()), Arc::clone(&self.ended));
         self.running.push(Box::pin(async move {
+            let Some(mut lease) = sign_in(&account.source, halt, &retired).await else {
+                return full(&ended, Side::Source, spare);
+            };
+            // Nothing is left of which there could be more.
+            let (Some(bodies), Some(coming)) = (bodies.upgrade(), coming.upgrade()) else {
+                return account.source.keep(lease);
+            };
             let lane = async {
-                let Ok(mut lease) = account.source.take_beside().await else {
-                    full(&ended, Side::Source);
-                    return Ok(Vec::new());
-                };
-                let failed = |error: imap::ImapError| error.failure(Side::Source);
                 if !is_same(task, &mut lease).await? {
                     return Ok(Vec::new());
                 }
                 let brake = account.source.brake.clone();
-                let refused =
-                    lease.session.fetch_bodies(&wanted, &account.room, &brake, &bodies).await.map_err(failed)?;
-                // Under another UIDVALIDITY nothing that was fetched is what it was taken for.
-                if lease.session.is_usable() && task.source_lasts && !is_same(task, &mut lease).await? {
+                let fetched = lease.session.fetch_bodies(&wanted, &account.room, &brake, &bodies).await;
+                let refused = fetched.map_err(|error| error.failure(Side::Source))?;
+                if lease.session.is_usable() && !is_same(task, &mut lease).await? {
+                    // Under another UIDVALIDITY nothing that was fetched is what it was taken for.
+                    halt.cancel();
                     return Err(numbered_anew(task.path, Side::Source));
                 }
                 account.source.keep(lease);
@@ -188,34 +193,45 @@ impl<'a> Lanes<'a> {
                 () = halt.cancelled() => Ok(Vec::new()),
                 lane = lane => lane,
             };
-            finish(&ended, halt, lane);
+            // What is missing then is found by the next pass; what has come goes on.
+            finish(&ended, lane);
             drop((alive, bodies, coming, spare));
         }));
     }
 
     fn open_target(&mut self, account: &'a Account, spare: OwnedSemaphorePermit) {
         let Work { task, incoming, halt, together, .. } = self.work;
-        let Some(answers) = self.work.answers.upgrade() else { return };
+        let answers = self.work.answers.clone();
         let (retired, alive) = self.open.add(Side::Target);
-        let (incoming, ended) = (incoming.beside(retired), Arc::clone(&self.ended));
+        let (incoming, ended) = (incoming.beside(retired.clone()), Arc::clone(&self.ended));
         self.running.push(Box::pin(async move {
-            let taken = tokio::select! {
-                biased;
-                () = halt.cancelled() => None,
-                taken = account.target.take_beside() => taken.ok(),
+            let Some(mut lease) = sign_in(&account.target, halt, &retired).await else {
+                return full(&ended, Side::Target, spare);
             };
-            if taken.is_none() {
-                full(&ended, Side::Target);
+            let Some(answers) = answers.upgrade() else { return account.target.keep(lease) };
+            let into = imap::Destination { folder: task.target_name, validity: task.target_validity, together };
+            let brake = account.target.brake.until(halt);
+            let appended = lease.session.append(into, &incoming, &answers, &brake, halt).await;
+            if appended.is_err() {
+                halt.cancel();
             }
-            if let Some(mut lease) = taken {
-                let into = imap::Destination { folder: task.target_name, validity: task.target_validity, together };
-                let brake = account.target.brake.until(halt);
-                let appended = lease.session.append(into, &incoming, &answers, &brake, halt).await;
-                account.target.keep(lease);
-                finish(&ended, halt, appended.map(|()| Vec::new()).map_err(|error| error.failure(Side::Target)));
-            }
+            account.target.keep(lease);
+            finish(&ended, appended.map(|()| Vec::new()).map_err(|error| error.failure(Side::Target)));
             drop((alive, answers, spare));
         }));
+    }
+}
+
+async fn sign_in<E: imap::End>(
+    pool: &Pool<E>,
+    halt: &CancellationToken,
+    retired: &CancellationToken,
+) -> Option<Lease<E>> {
+    tokio::select! {
+        biased;
+        () = halt.cancelled() => None,
+        () = retired.cancelled() => None,
+        taken = pool.take_beside() => taken.ok(),
     }
 }
 
@@ -228,17 +244,16 @@ async fn is_same(task: &Task<'_>, lease: &mut Lease<Source>) -> Result<bool, Fai
     }
 }
 
-fn full(ended: &Mutex<Ended>, side: Side) {
+/// Whoever takes no more is asked for no more, in this folder and in any other.
+fn full(ended: &Mutex<Ended>, side: Side, spare: OwnedSemaphorePermit) {
+    spare.forget();
     ended.lock().unwrap_or_else(PoisonError::into_inner).full.push(side);
 }
 
-fn finish(ended: &Mutex<Ended>, halt: &CancellationToken, lane: Result<Vec<RefusedFetch>, Failure>) {
+fn finish(ended: &Mutex<Ended>, lane: Result<Vec<RefusedFetch>, Failure>) {
     let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
     match lane {
         Ok(refused) => ended.refused.extend(refused),
-        Err(failure) => {
-            ended.failure.get_or_insert(failure);
-            halt.cancel();
-        }
+        Err(failure) => drop(ended.failure.get_or_insert(failure)),
     }
 }

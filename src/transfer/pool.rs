@@ -511,9 +511,9 @@ impl<E: End> Pool<E> {
         self.returned.notify_one();
     }
 
-    /// Says whether somebody waits for a connection to the host who has fewer.
+    /// Says whether somebody waits for a connection who has fewer, or another folder of this account.
     pub(super) fn is_wanted(&self) -> bool {
-        self.parts.gate.is_wanted()
+        self.places.is_waited_for() || self.parts.gate.is_wanted()
     }
 
     /// Gives the host's gate, as this account knows it.

@@ -1,7 +1,7 @@
 //! Proof at the end of a pass: metadata of every copied message is read back and compared, the bytes of a sample and of
 //! every message that some server is known to alter in silence. Then everything is counted.
 
-use super::bytes::digests;
+use super::bytes::digests_of;
 use super::copy::{self, Task};
 use super::flags::{Shown, is_proven, note_lost};
 use super::folder::FolderEnd;
@@ -283,10 +283,11 @@ async fn read_back(
     listed: &Listed<'_>,
     to_read: Vec<ToRead>,
 ) -> Result<Vec<Short>, Failure> {
-    let mut uids: Vec<Uid> = to_read.iter().map(|one| one.target.1).collect();
-    uids.sort_unstable();
+    let size = |one: &ToRead| listed.get(one.target.1).and_then(|copy| copy.size).unwrap_or(one.size);
+    let mut wanted: Vec<(Uid, u64)> = to_read.iter().map(|one| (one.target.1, size(one))).collect();
+    wanted.sort_unstable();
     let account = task.account;
-    let found = digests(account, &mut target.session, &account.target.brake, &uids, listed.new).await?;
+    let found = digests_of(account, &mut target.session, &account.target.brake, &wanted).await?;
     let found: BTreeMap<Uid, Digest> = found.into_iter().collect();
     let (mut proofs, mut short) = (Vec::new(), Vec::new());
     for ToRead { source_uid, target, size, digest, evidence, may_be_cut } in to_read {

@@ -139,7 +139,9 @@ async fn cut_off(
 ) -> Result<(), Failure> {
     let known = account.ledger.surplus(place.folder).await?;
     let Some(validity) = both.target_opened.state.uid_validity else { return Ok(()) };
-    let absent = |need: &&Need| matched.absent.contains(&(need.source_uid(), Claim::Acknowledged));
+    let acknowledged = matched.absent.iter().filter(|(_, claim)| *claim == Claim::Acknowledged);
+    let acknowledged: BTreeSet<Uid> = acknowledged.map(|(uid, _)| *uid).collect();
+    let absent = |need: &&Need| acknowledged.contains(&need.source_uid());
     let needs: Vec<&Need> = plan
         .needs
         .iter()
@@ -156,7 +158,7 @@ async fn cut_off(
     let wanted: Vec<(Uid, u64)> = needs.iter().map(|need| (need.source_uid(), need.size().unwrap_or(0))).collect();
     let lengths: BTreeSet<u64> = strays.iter().filter_map(|uid| listing.get(*uid)?.size).collect();
     let beginnings =
-        bytes::beginnings(account, &mut both.source.session, &account.source.brake, &wanted, &lengths).await?;
+        bytes::beginnings(account, &mut both.source.session, &account.source.brake, &wanted, |_| &lengths).await?;
     let mut there = bytes::digests(account, &mut both.target.session, &account.target.brake, &strays, listing).await?;
     let mut cut = Vec::new();
     for (source_uid, beginnings) in beginnings {

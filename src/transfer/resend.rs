@@ -6,8 +6,8 @@ use super::copy::{self, Task};
 use super::prove::Short;
 use crate::checkpoint::{LossKind, Surplus, SurplusKind};
 use crate::failure::Failure;
-use crate::mail::{Evidence, Side, Uid, WireName};
-use std::collections::BTreeSet;
+use crate::mail::{Digest, Evidence, Side, Uid, WireName};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Compares these copies with the beginnings of what the source gives. Those that were cut off are without a copy from now
 /// on, and what is there of them is listed as a remnant; the evidence of the others says that they were altered.
@@ -18,13 +18,16 @@ pub(super) async fn resend(task: &Task<'_>, source_name: &WireName, short: Vec<S
     let mut wanted: Vec<(Uid, u64)> = short.iter().map(|one| (one.source_uid, one.size)).collect();
     // Numbered anew in this moment: the next pass begins with that.
     wanted.retain(|_| opened.state.uid_validity == Some(task.source_validity));
-    let lengths: BTreeSet<u64> = short.iter().map(|one| one.copied.0).collect();
-    let beginnings = beginnings(account, &mut source.session, &account.source.brake, &wanted, &lengths).await?;
+    let lengths: BTreeMap<Uid, BTreeSet<u64>> =
+        short.iter().map(|one| (one.source_uid, BTreeSet::from([one.copied.0]))).collect();
+    let none = BTreeSet::new();
+    let of = |uid| lengths.get(&uid).unwrap_or(&none);
+    let beginnings = beginnings(account, &mut source.session, &account.source.brake, &wanted, of).await?;
+    let beginnings: BTreeMap<Uid, BTreeMap<u64, Digest>> = beginnings.into_iter().collect();
     account.source.keep(source);
     let (mut cut, mut altered) = (Vec::new(), Vec::new());
     for Short { source_uid, target, size, copied: (length, digest) } in short {
-        let known = beginnings.iter().find(|(uid, _)| *uid == source_uid);
-        if known.is_some_and(|(_, beginnings)| beginnings.get(&length) == Some(&digest)) {
+        if beginnings.get(&source_uid).and_then(|known| known.get(&length)) == Some(&digest) {
             let source = (task.source_validity, source_uid);
             cut.push(Surplus { target, source, kind: SurplusKind::Remnant });
         } else {

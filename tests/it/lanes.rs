@@ -24,10 +24,10 @@ async fn slow_to(greeting: &str, at_source: Option<u64>, at_target: Option<u64>)
     }
     let delay = |millis| Act::Delay(Duration::from_millis(millis));
     if let Some(millis) = at_source {
-        two.source.faults().add(Point::command("UID FETCH"), Nth::All, delay(millis));
+        two.source.faults().add(Point::command("UID FETCH"), Nth::First(30), delay(millis));
     }
     if let Some(millis) = at_target {
-        two.target.faults().add(Point::command("APPEND"), Nth::All, delay(millis));
+        two.target.faults().add(Point::command("APPEND"), Nth::First(30), delay(millis));
     }
     two
 }
