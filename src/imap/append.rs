@@ -53,6 +53,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// A literal of at most this length needs no go-ahead under LITERAL- (RFC 7888, 5).
 const LITERAL_MINUS_MAX: u64 = 4096;
 
+/// Bytes of a refusal that are kept with each message it is about.
+const WORDS_MAX: usize = 4096;
 /// Instants that every server knows: some refuse a date before 1970 or after 2037.
 const USUAL_DATES: Range<i64> = 0..2_145_916_800;
 /// Minutes east of Greenwich that clocks have.
@@ -644,7 +646,7 @@ fn answer(source_uids: Vec<Uid>, completion: Completion, known: &Known<'_>, answ
         let outcome = match &placed {
             Some(targets) => Ok(Appended { target: targets.get(at).copied() }),
             None => {
-                let words = completion.words.clone();
+                let words = completion.words[..completion.words.len().min(WORDS_MAX)].to_vec();
                 Err(Refusal { phase: Phase::Append, status: completion.status, words })
             }
         };

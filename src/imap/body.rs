@@ -222,9 +222,11 @@ impl BodyWriter {
     }
 
     pub(super) async fn finish(mut self) -> Result<Body, Broken> {
-        if let Store::Spool(file) = &mut self.store {
+        if let Store::Spool(mut file) = self.store {
             file.write_all(&self.unwritten).await.map_err(Broken::Local)?;
             file.flush().await.map_err(Broken::Local)?;
+            // Its buffer for writing is as large as what was written at once.
+            self.store = Store::Spool(File::from_std(file.into_std().await));
         }
         self.scan.traits.bare_cr |= self.scan.last == b'\r';
         self.scan.traits.unended = self.length > 0 && self.scan.last != b'\n';

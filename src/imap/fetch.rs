@@ -9,7 +9,7 @@ use super::error::{ImapError, Refusal};
 use super::haste::Heed;
 use super::session::{BodySeen, End, Session, parse_fetch, uid_sets};
 use super::token::starts_with;
-use super::wire::{BodySink, Broken};
+use super::wire::{BodySink, Broken, INLINE_MAX};
 use crate::failure::{Failure, Scope};
 use crate::mail::Uid;
 use crate::provider::{Phase, Status};
@@ -328,6 +328,10 @@ impl<E: End> Session<E> {
                     let Some(seen) = parse_fetch(&response) else { continue };
                     let body = match (seen.body, writer) {
                         (BodySeen::Streamed, Some(writer)) => Some(writer.finish().await?),
+                        // Cut, and a second one in one answer.
+                        (BodySeen::Inline(bytes), _) if bytes.len() >= INLINE_MAX => {
+                            return Err(Broken::Protocol("two bodies in one answer".to_owned()));
+                        }
                         (BodySeen::Inline(bytes), _) => {
                             sink.took(bytes.len() as u64).await?;
                             Some(whole(room, &bytes, sink.may_wait).await?)

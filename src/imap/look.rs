@@ -232,3 +232,95 @@ impl Seen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::Source;
+    use crate::imap::connection::Connection;
+    use std::time::Duration;
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::task::JoinHandle;
+
+    /// Answers each command by its verb, `#` standing for the tag, and gives the verbs it was asked.
+    fn server<E: End>(answers: &'static [(&'static str, &'static str)]) -> (Session<E>, JoinHandle<Vec<String>>) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let (connection, _bridge) = Connection::new(Box::new(near), Duration::from_secs(5));
+        let task = tokio::spawn(async move {
+            let (mut far, mut asked, mut line) = (BufReader::new(far), Vec::new(), String::new());
+            while far.read_line(&mut line).await.unwrap_or(0) > 0 {
+                let (tag, command) = line.trim_end().split_once(' ').unwrap();
+                let (verb, answer) = answers.iter().find(|(verb, _)| command.starts_with(verb)).unwrap();
+                let answer = format!("{}\r\n", answer.replace('#', tag).replace('|', "\r\n"));
+                asked.push((*verb).to_owned());
+                if far.write_all(answer.as_bytes()).await.is_err() {
+                    break;
+                }
+                line.clear();
+            }
+            asked
+        });
+        (Session::over(connection), task)
+    }
+
+    fn folder() -> WireName {
+        WireName::new(*b"f")
+    }
+
+    async fn listed(answers: &'static [(&'static str, &'static str)], first: u32) -> Result<Vec<u32>, ImapError> {
+        let (mut session, _task) = server::<Source>(answers);
+        let look = session.look(&folder(), Uid::new(first).unwrap(), Some(3), false).await;
+        assert!(session.is_usable());
+        look.map(|look| look.listing.uids().iter().map(|uid| uid.value()).collect())
+    }
+
+    #[tokio::test]
+    async fn what_is_at_or_above_uidnext_is_not_listed_unless_uidnext_lags_behind() {
+        const LIST: &str = "* 1 FETCH (UID 3 FLAGS ())|* 2 FETCH (UID 5 FLAGS ())|* 3 FETCH (UID 8 FLAGS ())|\
+                            * 4 EXISTS|* 4 FETCH (UID 9 FLAGS ())|# OK done";
+        let opened = |text| [("EXAMINE", text), ("UID FETCH", LIST)];
+        let listed_by = async |answers: [(&'static str, &'static str); 2], first| {
+            listed(Box::leak(Box::new(answers)), first).await.unwrap()
+        };
+        assert_eq!(listed_by(opened("* 3 EXISTS|* OK [UIDNEXT 9] n|# OK done"), 1).await, [3, 5, 8]);
+        assert_eq!(listed_by(opened("* 4 EXISTS|* OK [UIDNEXT 5] n|# OK done"), 1).await, [3, 5, 8, 9]);
+        // The last message comes for any `n:*`.
+        assert_eq!(listed_by(opened("* 3 EXISTS|* OK [UIDNEXT 9] n|# OK done"), 4).await, [5, 8]);
+        assert_eq!(listed_by(opened("* 4 EXISTS|# OK done"), 1).await, [3, 5, 8, 9]);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_that_of_the_command_it_was_given_to() {
+        let closed = &[("EXAMINE", "# NO [NOPERM] closed"), ("UID FETCH", "# BAD nothing is open")];
+        let words = |error: ImapError| error.to_string();
+        assert!(listed(closed, 1).await.map_err(words).unwrap_err().contains("closed"));
+        let unlisted = &[("EXAMINE", "* 3 EXISTS|# OK done"), ("UID FETCH", "# NO not now")];
+        assert!(listed(unlisted, 1).await.map_err(words).unwrap_err().contains("not now"));
+        let empty = &[("EXAMINE", "* 0 EXISTS|# OK done"), ("UID FETCH", "# BAD no messages")];
+        assert_eq!(listed(empty, 1).await.unwrap(), [0_u32; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_made_is_not_subscribed_to_and_what_is_there_is_left_as_it_is() {
+        const OPENED: &str = "* OK [PERMANENTFLAGS (\\Seen \\*)] p|* OK [UIDVALIDITY 7] v|# OK done";
+        const DONE: &str = "# OK done";
+        let made = async |create, select| {
+            let answers = [("CREATE", create), ("SELECT", select), ("SUBSCRIBE", DONE), ("UNSUBSCRIBE", DONE)];
+            let (mut session, task) = server::<Target>(Box::leak(Box::new(answers)));
+            let made = session.make(&folder(), None, true).await;
+            drop(session);
+            (made, task.await.unwrap())
+        };
+        let (opened, asked) = made(DONE, OPENED).await;
+        assert!(opened.unwrap().unwrap().permanent.unwrap().any_keyword);
+        assert_eq!(asked, ["CREATE", "SELECT", "SUBSCRIBE"]);
+        let (refused, asked) = made("# NO [CANNOT] no", "# NO [NONEXISTENT] none").await;
+        assert!(refused.unwrap_err().to_string().contains("[CANNOT]"));
+        assert_eq!(asked, ["CREATE", "SELECT", "SUBSCRIBE", "UNSUBSCRIBE"]);
+        for create in ["# NO [ALREADYEXISTS] it is there", "# NO what"] {
+            let (there, asked) = made(create, OPENED).await;
+            assert!(there.unwrap().is_none());
+            assert_eq!(asked, ["CREATE", "SELECT", "SUBSCRIBE"]);
+        }
+    }
+}

@@ -136,6 +136,21 @@ impl<E: End> Session<E> {
         introduced.map(|()| session)
     }
 
+    /// Makes one that is signed in.
+    #[cfg(test)]
+    pub(super) fn over(connection: Connection) -> Self {
+        Self {
+            connection,
+            namespace: None,
+            ahead: None,
+            family: Family::Dovecot,
+            tells_vanished: false,
+            apart: false,
+            open: None,
+            end: PhantomData,
+        }
+    }
+
     /// Gives what the server says it can do.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// A response's text without its literals: the longest known ones are LIST names and keyword lists of a few kB.
 pub(super) const TEXT_MAX: usize = 1 << 20;
 /// A literal kept with its response: headers mostly; what is beyond is read and dropped.
-const INLINE_MAX: usize = 1 << 20;
+pub(super) const INLINE_MAX: usize = 1 << 20;
 /// All literals of one response together.
 const LITERALS_MAX: usize = 64;
 /// One read from the socket: a few TLS records.

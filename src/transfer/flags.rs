@@ -228,7 +228,9 @@ async fn store(
 ) -> Result<(), ImapError> {
     let open = uids.iter().filter(|uid| !round.raced.contains(uid));
     let (again, first): (Vec<Uid>, Vec<Uid>) = open.partition(|uid| round.touched.contains(uid));
-    for (uids, since) in [(first, since), (again, None)] {
+    for (mut uids, since) in [(first, since), (again, None)] {
+        // Neighbours make ranges.
+        uids.sort_unstable();
         let modified = target.session.store(&uids, change, flags, since).await?;
         round.touched.extend(uids.iter().filter(|uid| modified.binary_search(uid).is_err()));
         round.raced.extend(modified);

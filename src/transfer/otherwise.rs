@@ -131,9 +131,13 @@ impl Pass<'_> {
         let size = |uid: &Uid| task.listing.get(*uid).and_then(|entry| entry.size).unwrap_or(u64::MAX);
         let listed = task.listing.uids().iter().copied();
         let mut others: Vec<Uid> = listed.filter(|uid| !self.memory.put_off.contains_key(uid)).collect();
-        others.sort_unstable_by_key(size);
         let (account, is_alone) = (self.account, others.is_empty());
-        for other in others.into_iter().take(OTHERS_MAX) {
+        if others.len() > OTHERS_MAX {
+            others.select_nth_unstable_by_key(OTHERS_MAX, size);
+            others.truncate(OTHERS_MAX);
+        }
+        others.sort_unstable_by_key(size);
+        for other in others {
             let brake = &account.source.brake;
             match digests(account, &mut source.session, brake, &[other], task.listing).await {
                 Ok(found) if found.is_empty() => {}

@@ -132,6 +132,40 @@ async fn nothing_changed_costs_six_flights_at_dovecot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_copy_of_a_folder_costs_few_flights() {
+    const NEW: usize = 10;
+    let config = || Config::plain("u");
+    let (source, target) = (Server::start(config()).await.unwrap(), Server::start(config()).await.unwrap());
+    let (way_out, way_in) = (Flights::start(source.port()).await, Flights::start(target.port()).await);
+    let haul = Haul::new(Side::plain(way_out.port()), Side::plain(way_in.port()))
+        .user("u", "u")
+        .with("[limits]\nconnections = 1\n[transfer]\nsample = \"0%\"");
+    haul.run().await.assert_complete();
+    let idle = [way_out.take(), way_in.take()].map(|counted| counted.flights);
+    let account = source.account("u");
+    for folder in 1..=NEW {
+        account.create(name(folder)).unwrap();
+        account.subscribe(&name(folder));
+        for at in 0..5 {
+            let date = "01-Mar-2020 10:00:00 +0000";
+            let body = format!("Subject: {folder}/{at}\r\n\r\n{at}\r\n").into_bytes();
+            account.add(name(folder), NewMessage::new(body).flags("\\Seen").date(date)).unwrap();
+        }
+    }
+    assert_eq!(haul.run().await.copied(), 5 * NEW as u64);
+    // At the source: opened and listed; fetched; opened once more; one fetched again. At the target: made, opened and
+    // subscribed to; left; appended to, in two commands at the most; listed with its state.
+    for (side, way, idle, most) in [("source", &way_out, idle[0], 4), ("target", &way_in, idle[1], 5)] {
+        let counted = way.take();
+        println!("{side}: {counted:?}, {idle} without");
+        assert!(counted.flights <= idle + 2 + (most * NEW) as u64, "{side}: {counted:?}");
+    }
+    for folder in 1..=NEW {
+        assert!(target.account("u").folder(&name(folder)).unwrap().subscribed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_changed_costs_few_flights_whatever_the_server_can_do() {
     let told = |announce_capabilities: bool, features: Features, most: u64| (announce_capabilities, features, most);
     for (announce_capabilities, features, most) in [
