@@ -2,7 +2,7 @@
 
 use super::copy::{self, Copied, Dress, Task};
 use super::folder::Pass;
-use super::open::{lasts, on_source};
+use super::open::{lasts, on_source, on_target};
 use super::otherwise::Refused;
 use super::pool::Lease;
 use super::stable;
@@ -59,6 +59,7 @@ impl Pass<'_> {
         // What is refused with others would arrive behind them.
         let together = if self.account.order == Order::Exact { 1 } else { self.memory.together };
         let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, together)]);
+        let mut acknowledged = 0;
         while let Some((uids, careful, together)) = parts.pop_front() {
             if uids.is_empty() {
                 continue;
@@ -84,6 +85,10 @@ impl Pass<'_> {
             }
             copied.refused.extend(part.refused);
             copied.unread.extend(part.unread);
+            acknowledged += part.acknowledged;
+            if !part.apart.is_empty() && part.failure.is_none() {
+                self.none_is_there(task, acknowledged, target).await?;
+            }
             // One of them is refused: the fewer go together, the fewer it takes along.
             parts.push_front((part.apart, false, together / APART));
             if let Some(failure) = part.failure {
@@ -111,6 +116,26 @@ impl Pass<'_> {
             source = Box::pin(self.try_otherwise(task, uid, Refused::first(refused), source, target)).await?;
         }
         self.memory.later.take().map_or(Ok(source), Err)
+    }
+
+    /// Messages that were refused together are not there (RFC 3502, 3): some servers may store the first of them all the same.
+    /// Then the next pass looks which these are, and from now on each goes alone.
+    async fn none_is_there(
+        &mut self,
+        task: &Task<'_>,
+        acknowledged: u64,
+        target: &mut Lease<Target>,
+    ) -> Result<(), Failure> {
+        let state = match target.session.status(task.target_name).await {
+            Err(error) if error.is_refusal() => return Ok(()),
+            state => state.map_err(on_target)?,
+        };
+        if u64::from(state.messages) <= u64::from(task.target_messages) + acknowledged {
+            return Ok(());
+        }
+        self.memory.together = 1;
+        let text = format!("append to folder \"{}\": it holds more than the target has acknowledged", self.pair.target);
+        Err(Failure::new(Side::Target, Kind::Lost, text))
     }
 
     /// Lists those that break the connection. The culprits are known then: their neighbours go as fast as ever.

@@ -70,6 +70,8 @@ pub(super) struct Task<'a> {
     pub(super) target_validity: Option<UidValidity>,
     /// The target's UIDs mean the same when the folder is opened again.
     pub(super) target_lasts: bool,
+    /// Messages in the target's folder when it was opened.
+    pub(super) target_messages: u32,
     pub(super) source_name: &'a WireName,
     pub(super) source_lasts: bool,
     /// Sound lower bound of new UIDs: UIDNEXT before the first append.

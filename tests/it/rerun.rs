@@ -145,7 +145,7 @@ async fn the_first_copy_of_a_folder_costs_few_flights() {
     let account = source.account("u");
     for folder in 1..=NEW {
         account.create(name(folder)).unwrap();
-        account.subscribe(&name(folder));
+        account.subscribe(name(folder));
         for at in 0..5 {
             let date = "01-Mar-2020 10:00:00 +0000";
             let body = format!("Subject: {folder}/{at}\r\n\r\n{at}\r\n").into_bytes();
@@ -161,7 +161,7 @@ async fn the_first_copy_of_a_folder_costs_few_flights() {
         assert!(counted.flights <= idle + 2 + (most * NEW) as u64, "{side}: {counted:?}");
     }
     for folder in 1..=NEW {
-        assert!(target.account("u").folder(&name(folder)).unwrap().subscribed);
+        assert!(target.account("u").folder(name(folder)).unwrap().subscribed);
     }
 }
 

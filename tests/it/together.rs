@@ -38,6 +38,22 @@ async fn one_that_is_refused_takes_nobody_along() {
     assert_eq!(two.haul.run().await.copied(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_and_refused_with_others_is_not_sent_again() {
+    const MESSAGES: usize = 300;
+    let two = two_of(Config::plain("u"), Config::plain("u")).await;
+    for at in 0..MESSAGES {
+        two.give("INBOX", dated(format!("Subject: {at}\r\n\r\nbody {at}\r\n"), at));
+    }
+    two.target.faults().add(Point::command("APPEND"), Nth::Only(3), Act::RefuseHalf);
+    let ran = two.haul.run().await;
+    assert_eq!(ran.end.accounts[0].ending, Ending::Complete, "{:#?}", ran.end);
+    let there: Vec<_> = two.target.account("u").messages("INBOX").unwrap();
+    let bodies: BTreeSet<&[u8]> = there.iter().map(|message| &message.body[..]).collect();
+    assert_eq!((there.len(), bodies.len()), (MESSAGES, MESSAGES), "each once");
+    assert_eq!(two.haul.run().await.copied(), 0);
+}
+
 /// All are full of commands, some are refused: nobody carries out what follows a refused one in its command.
 async fn assert_no_byte_is_a_command(source: &Dovecot, target: Side, user: &str, refused: usize, client: &mut Client) {
     let before = client.list().len();

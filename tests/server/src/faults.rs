@@ -191,6 +191,9 @@ pub enum Act {
     CommitHalf,
     /// At [`Point::Command`] of APPEND: of each message the first half is stored, and the answer is OK.
     KeepHalf,
+    /// At [`Point::Command`] of APPEND: the first half of a MULTIAPPEND's messages is stored, and the answer is NO, against
+    /// RFC 3502.
+    RefuseHalf,
     /// The user's folder of this name is numbered anew under a new UIDVALIDITY.
     ChangeUidValidity(Vec<u8>),
     /// Time passes. What the client sent is executed afterwards even if it has left by then.

@@ -253,6 +253,13 @@ impl Session {
                 return Err(Stop::End);
             }
             Commit::KeepHalf => messages.iter_mut().for_each(halve),
+            Commit::RefuseHalf => {
+                messages.truncate(messages.len() / 2);
+                if !messages.is_empty() {
+                    store(account, &mailbox, messages).map_err(try_create)?;
+                }
+                return Err(no("Not all of them.").into());
+            }
         }
         let (uid_validity, uids) = store(account, &mailbox, messages).map_err(try_create)?;
         if self.features().uidplus {

@@ -105,6 +105,7 @@ enum Commit {
     Held(Arc<Gate>),
     Half,
     KeepHalf,
+    RefuseHalf,
 }
 
 /// What faults ordered for the command at hand.
@@ -364,6 +365,7 @@ impl Session {
                 Act::CommitHeld(gate) => self.orders.commit = Commit::Held(gate),
                 Act::CommitHalf => self.orders.commit = Commit::Half,
                 Act::KeepHalf => self.orders.commit = Commit::KeepHalf,
+                Act::RefuseHalf => self.orders.commit = Commit::RefuseHalf,
                 Act::Lie(lie) => self.orders.lies.push(lie),
                 Act::ChangeUidValidity(folder) => {
                     if let Some(account) = &self.account {
