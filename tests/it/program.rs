@@ -226,6 +226,24 @@ async fn f70_a_kill_in_mid_run_makes_no_second_copy_where_uids_are_not_told() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_several_connections_share_a_folder_loses_nothing_and_brings_nothing_twice() {
+    let source = Server::start(Config::plain("anna")).await.unwrap();
+    let mut config = Config::plain("anna");
+    config.greeting = "Dovecot ready.".to_owned();
+    let target = Server::start(config).await.unwrap();
+    for number in 0..2000 {
+        let text = format!("Subject: {number}\r\n\r\n{}\r\n", "so it goes. ".repeat(300));
+        source.account("anna").add("INBOX", NewMessage::new(text.into_bytes())).unwrap();
+    }
+    target.faults().add(Point::command("APPEND"), Nth::First(60), Act::Delay(Duration::from_millis(300)));
+    let program = Program::new();
+    program.write("job.toml", &job(&Side::plain(source.port()), &Side::plain(target.port()), "anna", ""));
+    let addresses = [source.port(), target.port()].map(Address::plain);
+    check_kills(&program, &[300, 500], &addresses[0], &addresses[1]);
+    assert!(target.stats().most_at_once["anna"] > 1, "several at once");
+}
+
 /// Gives the most memory a process has had resident, in KiB; None where the system does not say.
 fn resident_max(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -93,7 +93,7 @@ fn wrong_types_are_told_with_an_example() {
     assert_snapshot!(refused("name = 1\norder = \"oldst\"\nsource = \"a\"\n[account]\nuser = 1"), @r#"
     job.toml:1: name: expected a string, found an integer
       hint: write it in quotes, such as "acme to microsoft 365"
-    job.toml:2: order: expected "oldest" or "newest", found "oldst"
+    job.toml:2: order: expected "oldest", "exact" or "newest", found "oldst"
       hint: did you mean "oldest"?
     job.toml:3: source: expected a table, found a string
       hint: write it in [source]
@@ -519,8 +519,8 @@ conections = 4
 [transfer]
 sample = "2"
 "#), @r#"
-    job.toml:2: order: expected "oldest" or "newest", found "random"
-      hint: write "oldest" or "newest"
+    job.toml:2: order: expected "oldest", "exact" or "newest", found "random"
+      hint: write "oldest", "exact" or "newest"
     job.toml:3: nmae: unknown key
       hint: did you mean "name"?
     job.toml:4: accounts: expected a string, found an integer
