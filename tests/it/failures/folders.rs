@@ -227,7 +227,7 @@ async fn f53_a_folder_that_was_created_and_is_not_there_gets_no_message() {
     assert!(moved.asked("APPEND").iter().all(|line| line.contains("INBOX")));
 
     let moved = Move::new(plain(), plain()).await.fill(&["B&APw-ro", "INBOX"]);
-    moved.target.faults().add(Point::command("CREATE"), Nth::Only(1), Act::Reply("OK Create completed.".to_owned()));
+    moved.target.faults().add(Point::command("CREATE"), Nth::First(2), Act::Reply("OK Create completed.".to_owned()));
     assert_eq!(moved.complete().await, ["B&APw-ro > =42=C3=BCro", "INBOX > INBOX"], "under a name that it keeps");
 }
 
@@ -471,7 +471,7 @@ async fn f67_no_command_is_longer_than_the_strictest_server_takes() {
         }
     }
     let stores = moved.asked("UID STORE");
-    assert!(stores.len() > 10 && stores.iter().all(|line| line.contains(',')), "{stores:?}");
+    assert!(stores.iter().filter(|line| line.contains(',')).count() > 10, "{stores:?}");
     // In a row they are one range.
     source.create("Row").unwrap();
     for at in 0..500_u32 {
