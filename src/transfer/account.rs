@@ -5,6 +5,7 @@ use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::lanes::Spare;
 use super::pool::{Pool, PoolParts};
+use super::shares::Shares;
 use super::standing::Standing;
 pub(super) use super::survey::Survey;
 use super::{Context, Mode, audit, names};
@@ -198,7 +199,7 @@ pub(super) fn reference(job: &config::Job, account: &config::Account) -> JobRefe
 }
 
 /// Runs one account to its end, whatever that is.
-pub(super) async fn run(context: Arc<Context>, account: config::Account) -> AccountEnd {
+pub(super) async fn run(context: &Context, account: &config::Account, shares: &Shares) -> AccountEnd {
     let name = account.name.clone();
     context.events.send(Event::AccountStarted { account: name.clone() }).await;
     let mut end = AccountEnd {
@@ -210,9 +211,9 @@ pub(super) async fn run(context: Arc<Context>, account: config::Account) -> Acco
         evidence: BTreeMap::new(),
         surplus: 0,
     };
-    if let Err(failure) = run_prepared(&context, &account, &mut end).await {
+    if let Err(failure) = run_prepared(context, account, shares, &mut end).await {
         end.ending = ending(&failure);
-        tell_parked(&context, &name, &failure).await;
+        tell_parked(context, &name, &failure).await;
         end.failure = Some(failure);
     }
     context
@@ -259,7 +260,12 @@ fn ending(failure: &Failure) -> Ending {
     }
 }
 
-async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &mut AccountEnd) -> Result<(), Failure> {
+async fn run_prepared(
+    context: &Context,
+    account: &config::Account,
+    shares: &Shares,
+    end: &mut AccountEnd,
+) -> Result<(), Failure> {
     let prepared = Arc::new(Account::prepare(context, account).await?);
     let (ledger, id) = (&prepared.ledger, prepared.id);
     let lock = ledger.lock(id).await?;
@@ -269,7 +275,7 @@ async fn run_prepared(context: &Arc<Context>, account: &config::Account, end: &m
     let (begun, survey) = tokio::join!(begun, prepared.survey_patiently(&context.job.folders));
     begun?;
     let mut ran = match survey {
-        Ok(survey) => run_folders(context, &prepared, survey, end).await,
+        Ok(survey) => run_folders(context, &prepared, survey, || shares.part(account), shares, end).await,
         Err(failure) => Err(failure),
     };
     if ran.is_ok() {
@@ -330,9 +336,11 @@ async fn so_far(account: &Account) -> Result<Counts, Failure> {
 }
 
 async fn run_folders(
-    context: &Arc<Context>,
+    context: &Context,
     account: &Arc<Account>,
     survey: Survey,
+    part: impl Fn() -> usize,
+    shares: &Shares,
     end: &mut AccountEnd,
 ) -> Result<(), Failure> {
     let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
@@ -347,17 +355,25 @@ async fn run_folders(
     }
     let survey = Arc::new(survey);
     let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));
-    let connections = (context.job.source_limits.connections, context.job.target_limits.connections);
-    let workers = connections.0.min(connections.1).clamp(1, folders.max(1));
-    account.spare.add(Side::Source, connections.0.saturating_sub(workers));
-    account.spare.add(Side::Target, connections.1.saturating_sub(workers));
-    let mut running = JoinSet::new();
-    for _ in 0..workers {
-        running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
-    }
-    let mut stopped_by = None;
-    while let Some(worker) = running.join_next().await {
-        // What is left is done by fewer, and they may share it.
+    let limits = [&context.job.source_limits, &context.job.target_limits].map(|limits| limits.connections);
+    let mut changes = shares.changes();
+    let (mut running, mut stopped_by, mut had) = (JoinSet::new(), None, [0, 0]);
+    loop {
+        // As many as it may have now; what no folder needs may be shared by those under way.
+        let now = limits.map(|limit| limit.min(part()));
+        while had[0] < now[0] && had[1] < now[1] && !is_done(&waiting, running.len()) {
+            running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
+            had = had.map(|had| had + 1);
+        }
+        for (side, at) in [(Side::Source, 0), (Side::Target, 1)] {
+            account.spare.add(side, now[at].saturating_sub(had[at]));
+            had[at] = had[at].max(now[at]);
+        }
+        let worker = tokio::select! {
+            worker = running.join_next() => worker,
+            Ok(()) = changes.changed() => continue,
+        };
+        let Some(worker) = worker else { break };
         account.spare.add(Side::Source, 1);
         account.spare.add(Side::Target, 1);
         let Ok(ends) = worker else {
@@ -431,6 +447,12 @@ fn by_target(pairs: &[FolderPair]) -> Waiting {
         waiting[place].push_back(pair.clone());
     }
     waiting
+}
+
+/// Says whether one more worker would find nothing to do: those that were just started take a folder each.
+fn is_done(waiting: &Mutex<Waiting>, started: usize) -> bool {
+    let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    started > 0 && waiting.len() <= started
 }
 
 type Worked = Vec<(String, Result<FolderEnd, Failure>)>;

@@ -56,9 +56,7 @@ impl Pass<'_> {
         // Only what can have been under way together is suspect.
         let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
         let mut copied = Copied::default();
-        // What is refused with others would arrive behind them.
-        let together = if self.account.order == Order::Exact { 1 } else { self.memory.together };
-        let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, together)]);
+        let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, self.memory.together)]);
         let mut acknowledged = 0;
         while let Some((uids, careful, together)) = parts.pop_front() {
             if uids.is_empty() {

@@ -249,7 +249,7 @@ async fn give_way(
 
 fn gave_way(side: Side) -> Failure {
     let text = "go on at once: another account waits for a connection, and this one has several";
-    Failure::new(side, Kind::TooManyConnections, text)
+    Failure::new(side, Kind::TooManyConnections, text).with_wait(Some(Duration::ZERO), true)
 }
 
 /// What is between the second stage and its answer: no more than the window and the channels hold.

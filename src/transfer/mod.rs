@@ -31,6 +31,7 @@ mod prove;
 mod reconcile;
 mod removed;
 mod resend;
+mod shares;
 mod stable;
 mod standing;
 mod survey;
@@ -50,6 +51,7 @@ use crate::config::Job;
 use crate::imap::BodyRoom;
 use crate::net::{Dial, Network};
 use crate::pace::{HostPacers, Hosts, WallClock};
+use shares::Shares;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -185,13 +187,16 @@ pub async fn run(context: Context) -> JobEnd {
     begin(&context).await;
     context.events.send(Event::JobStarted { job: job.name.clone(), accounts: job.accounts.len() }).await;
     let turns = Arc::new(Semaphore::new(job.options.accounts.max(1)));
+    let shares = Arc::new(Shares::of(job));
     let mut running = JoinSet::new();
     for (at, account) in job.accounts.iter().cloned().enumerate() {
-        let (context, turns) = (Arc::clone(&context), Arc::clone(&turns));
+        let (context, turns, shares) = (Arc::clone(&context), Arc::clone(&turns), Arc::clone(&shares));
         running.spawn(async move {
             // Never closed.
             let _turn = turns.acquire_owned().await;
-            (at, account::run(context, account).await)
+            let end = account::run(&context, &account, &shares).await;
+            shares.ended(&account);
+            (at, end)
         });
     }
     let mut ends = BTreeMap::new();

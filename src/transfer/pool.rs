@@ -403,6 +403,9 @@ impl<E: End> Pool<E> {
 
     /// Waits, and says so; ends at once when somebody asks to stop. A server that is asked less is asked less by all.
     pub(super) async fn wait(&self, delay: Duration, failure: &Failure) -> Result<(), Failure> {
+        if delay.is_zero() {
+            return Ok(());
+        }
         if failure.kind == Kind::Throttled {
             self.brake.heed.keep(delay);
         }

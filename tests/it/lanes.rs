@@ -1,7 +1,8 @@
 //! Several connections share one large folder where that is of use; nothing that is promised of one changes by it.
 
 use crate::identity::{Two, dated, two_of};
-use mailhaul::transfer::Ending;
+use crate::support::haul::{Haul, Side};
+use mailhaul::transfer::{Ending, Event};
 use mailhaul_testserver::{Act, Config, Nth, Point};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -114,4 +115,37 @@ async fn a_host_that_takes_no_further_connection_is_asked_once() {
     assert_each_once(&two);
     let asked = two.source.log().iter().filter(|logged| verbs.contains(&logged.verb.as_str())).count();
     assert_eq!(asked, 2, "sign-ins");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_that_share_a_host_take_their_part_and_ask_for_nothing_back() {
+    const USERS: usize = 6;
+    let names: Vec<String> = (0..USERS).map(|at| format!("u{at}")).collect();
+    let config = || names.iter().fold(Config::plain("u"), |config, name| config.user(name, "pass"));
+    let source = mailhaul_testserver::Server::start(config()).await.unwrap();
+    let target = mailhaul_testserver::Server::start(config()).await.unwrap();
+    target.faults().add(Point::command("APPEND"), Nth::All, Act::Delay(Duration::from_millis(20)));
+    let mut haul = Haul::new(Side::plain(source.port()), Side::plain(target.port()))
+        .with("[limits.host]\nconnections = 8\n[transfer]\naccounts = 6");
+    for name in &names {
+        // Who has more goes on with what the others leave.
+        for folder in 0..if name == "u0" { 40 } else { 5 } {
+            let folder = format!("f{folder}");
+            source.account(name).create(&folder).unwrap();
+            for at in 0..20 {
+                let message = dated(format!("Subject: {name} {folder} {at}\r\n\r\n{at}\r\n"), at);
+                source.account(name).add(&folder, message).unwrap();
+            }
+        }
+        haul = haul.user(name, name);
+    }
+    let ran = haul.run().await;
+    ran.assert_complete();
+    assert_eq!(ran.copied(), (40 + 5 * 5) * 20);
+    let stats = source.stats();
+    assert!(stats.most_open <= 8 && stats.most_at_once["u0"] > 1 && stats.most_at_once["u1"] == 1, "{stats:?}");
+    // Had they taken what they could, each would have been asked for some of it.
+    let waits = ran.events.iter().filter(|event| matches!(event, Event::Waiting { .. })).count();
+    assert_eq!(waits, 0);
+    assert!(source.log().iter().filter(|logged| logged.verb == "EXAMINE").count() <= (40 + 5 * 5) * 3);
 }

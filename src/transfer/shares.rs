@@ -1,0 +1,54 @@
+//! How many connections an account takes of those that its hosts let all accounts have together: as many as the others, so
+//! that nobody has to be asked for one back; more, as others come to their end.
+
+use crate::config::{Account, Job};
+use crate::mail::Side;
+use std::collections::BTreeMap;
+use tokio::sync::watch;
+
+/// Clones of the receiver hear whenever an account has ended.
+pub(super) struct Shares {
+    /// Accounts that have not ended, by side and host.
+    left: watch::Sender<BTreeMap<(Side, String), usize>>,
+    /// Accounts worked on at once.
+    at_once: usize,
+    /// Connections that a host lets all of them have.
+    max: Option<usize>,
+}
+
+fn hosts(account: &Account) -> [(Side, String); 2] {
+    let host = |side, mailbox: &crate::config::Mailbox| {
+        (side, format!("{}:{}", mailbox.endpoint.host.to_lowercase(), mailbox.endpoint.port))
+    };
+    [host(Side::Source, &account.source), host(Side::Target, &account.target)]
+}
+
+impl Shares {
+    pub(super) fn of(job: &Job) -> Self {
+        let mut left = BTreeMap::new();
+        for host in job.accounts.iter().flat_map(hosts) {
+            *left.entry(host).or_default() += 1;
+        }
+        Self { left: watch::Sender::new(left), at_once: job.options.accounts.max(1), max: job.host_connections }
+    }
+
+    /// Gives an account's part on each of its hosts, at least 1.
+    pub(super) fn part(&self, account: &Account) -> usize {
+        let Some(max) = self.max else { return usize::MAX };
+        let left = self.left.borrow();
+        let sharing = hosts(account).iter().filter_map(|host| left.get(host)).copied().max().unwrap_or(1);
+        (max / sharing.clamp(1, self.at_once)).max(1)
+    }
+
+    pub(super) fn ended(&self, account: &Account) {
+        self.left.send_modify(|left| {
+            for host in hosts(account) {
+                left.entry(host).and_modify(|count| *count = count.saturating_sub(1));
+            }
+        });
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<BTreeMap<(Side, String), usize>> {
+        self.left.subscribe()
+    }
+}
