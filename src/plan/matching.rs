@@ -377,24 +377,26 @@ impl Matching {
             }
         }
         matched.surplus = self.offers.keys().filter(|uid| !taken.contains(uid)).copied().collect();
-        matched.doubles =
-            matched.surplus.iter().filter_map(|uid| Some((self.sent_twice(*uid, &found)?, *uid))).collect();
+        matched.doubles = self.doubles(&matched.surplus, &found);
         matched
     }
 
-    /// Gives the source UID of a message that was sent, was found elsewhere, and of which this is another copy.
-    fn sent_twice(&self, offer: Uid, found: &BTreeMap<Uid, Match>) -> Option<Uid> {
-        let digest = self.offers[&offer].digest;
-        let same = |need: &&Need| {
-            matches!(need.claim, Claim::Acknowledged | Claim::Intended) && need.digest == digest && offer >= need.floor
+    /// Gives those of `surplus` that are another copy of a message that was sent and was found elsewhere, each with its source
+    /// UID.
+    fn doubles(&self, surplus: &[Uid], found: &BTreeMap<Uid, Match>) -> Vec<(Uid, Uid)> {
+        let mut sent: BTreeMap<Digest, Vec<&Need>> = BTreeMap::new();
+        for need in self.needs.values() {
+            let is_sent = matches!(need.claim, Claim::Acknowledged | Claim::Intended);
+            if let Some(digest) = known(need.digest).filter(|_| is_sent && found.contains_key(&need.source_uid)) {
+                sent.entry(digest).or_default().push(need);
+            }
+        }
+        let double = |offer: &Uid| {
+            let needs = sent.get(&known(self.offers[offer].digest)?)?;
+            let need = needs.iter().find(|need| *offer >= need.floor)?;
+            Some((need.source_uid, *offer))
         };
-        let digest_known = matches!(digest, Known::Yes(_));
-        self.needs
-            .values()
-            .filter(|_| digest_known)
-            .filter(same)
-            .find(|need| found.contains_key(&need.source_uid))
-            .map(|need| need.source_uid)
+        surplus.iter().filter_map(double).collect()
     }
 
     fn claim(

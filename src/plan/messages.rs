@@ -12,7 +12,8 @@ pub struct FolderPlan {
     pub settled: BTreeMap<Fate, u64>,
     /// Were on the target at the last look and are not now: their user took them away. Those of earlier looks are settled.
     pub removed: Vec<Uid>,
-    /// Were on the target, in a place that is not known or no more: to be looked for before anything else.
+    /// Were on the target, in a place that is not known or no more: to be looked for before anything else. Ascending by
+    /// source UID.
     pub needs: Vec<Need>,
     /// No record stands for these: to be matched where the target holds unknown mail, else to be copied.
     pub fresh: Vec<Uid>,
@@ -38,6 +39,12 @@ impl FolderPlan {
         let gone = self.removed.len() as u64;
         let were = here(&Fate::Copied) + here(&Fate::Adopted) + gone;
         is_many(gone, were).then_some((gone, were))
+    }
+
+    /// Gives what is looked for under this source UID.
+    #[must_use]
+    pub fn need(&self, source_uid: Uid) -> Option<&Need> {
+        self.needs.binary_search_by_key(&source_uid, Need::source_uid).ok().map(|at| &self.needs[at])
     }
 }
 

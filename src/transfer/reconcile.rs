@@ -367,7 +367,7 @@ async fn write_down(
                 // Where it is is known now; its flags and date are proven at the end of the pass, like everybody's.
                 // One with fewer bytes may have been cut off: that is found out there too.
                 let size = both.target_listing.get(one.target_uid).and_then(|entry| entry.size);
-                let sent = plan.needs.iter().find(|need| need.source_uid() == one.source_uid).and_then(Need::size);
+                let sent = plan.need(one.source_uid).and_then(Need::size);
                 let altered =
                     one.evidence == Evidence::BytesAltered && size.zip(sent).is_none_or(|(there, sent)| there >= sent);
                 ours.push((one.source_uid, Landed::Found { target, altered }));
