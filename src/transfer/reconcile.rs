@@ -13,13 +13,16 @@ use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
 use crate::failure::Failure;
 use crate::imap::{End, Session, Source, Target};
-use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
-use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Match, Matched, Matching, Need, Offer, is_another};
+use crate::mail::{Digest, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Match, Matched, Matching, Need, Offer, Singles, is_another};
 use std::collections::BTreeSet;
 
 /// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
 /// has seen what was still under way.
 const LOOKS_MAX: usize = 30;
+
+/// Headers asked for at once: their digests take a megabyte, and the turns in between are few.
+const HEADERS_AT_ONCE: usize = 16_384;
 
 /// Of a message whose APPEND was answered with OK, and that is not there.
 pub(super) const NOT_SHOWN: &str = "the target acknowledged it and does not show it";
@@ -212,6 +215,7 @@ async fn target_moved(account: &Account, both: &mut Both, target_name: &WireName
         return Err(Failure::new(Side::Target, crate::failure::Kind::Lost, text));
     }
     both.target_opened = opened;
+    both.target_listing = Listing::default();
     both.target_listing = both.target.session.list(Uid::FIRST, both.target_opened.state).await.map_err(on_target)?;
     Ok(true)
 }
@@ -223,32 +227,70 @@ pub(super) async fn match_once(
     plan: &FolderPlan,
 ) -> Result<Matched, Failure> {
     let offered = offered(account, folder, both, plan).await?;
-    let left = plan.left.iter().map(|(_, offer)| offer.clone());
+    let left = || plan.left.iter().map(|(_, offer)| offer);
+    let likely = likely(&offered, both, plan);
+    let (like, unlike): (Vec<Uid>, Vec<Uid>) = plan
+        .fresh
+        .iter()
+        .filter(|uid| both.source_listing.get(**uid).is_some())
+        .partition(|uid| both.source_listing.get(**uid).is_some_and(|entry| likely.has(&entry)));
+    drop(likely);
+    let nobody = plan.needs.is_empty() && like.is_empty();
+    let mut matched = match nobody || offered.is_empty() && plan.left.is_empty() {
+        true => {
+            let needs = plan.needs.iter().map(|need| (need.source_uid(), need.claim()));
+            let absent = needs.chain(like.into_iter().map(|uid| (uid, Claim::New))).collect();
+            Matched { absent, surplus: offered, ..Matched::default() }
+        }
+        false => match_offered(account, folder, both, plan, (like, offered)).await?,
+    };
+    if !plan.left.is_empty() {
+        let left: BTreeSet<Uid> = left().map(Offer::uid).collect();
+        matched.surplus.retain(|uid| !left.contains(uid));
+        matched.doubles.retain(|(_, uid)| !left.contains(uid));
+    }
+    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
+    Ok(matched)
+}
+
+/// Looks at what is offered, as it is listed.
+fn likely(offered: &[Uid], both: &Both, plan: &FolderPlan) -> Likely {
+    let listed = offered.iter().filter_map(|uid| both.target_listing.get(*uid)).map(|entry| (entry.size, entry.date));
+    let left = plan.left.iter().map(|(_, offer)| (offer.size(), offer.date()));
+    Likely::of(listed.chain(left), offered.len() + plan.left.len(), plan.fresh.len())
+}
+
+/// Matches what the plan needs, and `like`, with what is offered: all that is known by its record, and `offered`.
+async fn match_offered(
+    account: &Account,
+    folder: FolderId,
+    both: &mut Both,
+    plan: &FolderPlan,
+    (like, offered): (Vec<Uid>, Vec<Uid>),
+) -> Result<Matched, Failure> {
     // What another name of this mailbox has put there is held too, and not by another.
     let held = match both.target_opened.state.uid_validity.filter(|_| !offered.is_empty()) {
         Some(validity) => account.ledger.held_by_namesakes(folder, validity).await?,
         None => Vec::new(),
     };
-    let offer = |entry: Entry<'_>| match held.binary_search(&entry.uid) {
-        Ok(_) => Offer::exact(entry),
-        Err(_) => Offer::new(entry),
-    };
-    let offers: Vec<Offer> = offered.into_iter().map(offer).chain(left).collect();
-    let likely = Likely::among(&offers, plan.fresh.len());
-    let (like, unlike): (Vec<Entry<'_>>, Vec<Entry<'_>>) =
-        plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(|entry| likely.has(entry));
-    let unlike: Vec<Uid> = unlike.iter().map(|entry| entry.uid).collect();
-    let fresh = like.into_iter().map(Need::new);
-    let needs: Vec<Need> = plan.needs.iter().cloned().chain(fresh).collect();
-    let estimates = both.target.session.family().quirks().size_is_estimate;
-    let mut matching = Matching::new(needs, offers, estimates);
-    let source = (&mut both.source.session, &both.source_listing);
-    answer(account, &mut matching, source, (&mut both.target.session, &both.target_listing)).await?;
+    let (source, target) = (&mut both.source.session, &mut both.target.session);
+    let listings = (&both.source_listing, &both.target_listing);
+    let left: Vec<Offer> = plan.left.iter().map(|(_, offer)| offer.clone()).collect();
+    let estimates = target.family().quirks().size_is_estimate;
+    let mut singles = Singles::new(listings, (&plan.needs, &left), like.len(), estimates);
+    for asked in like.chunks(HEADERS_AT_ONCE) {
+        singles.source(asked, &headers(source, asked).await?);
+    }
+    drop(like);
+    singles.turn();
+    for asked in offered.chunks(HEADERS_AT_ONCE) {
+        singles.target(asked, &headers(target, asked).await?, |uid| held.binary_search(&uid).is_ok());
+    }
+    drop((offered, held));
+    let (decided, mut matching) = singles.finish(&plan.needs, left);
+    answer(account, &mut matching, (source, listings.0), (target, listings.1)).await?;
     let mut matched = matching.finish();
-    let left: BTreeSet<Uid> = plan.left.iter().map(|(_, offer)| offer.uid()).collect();
-    matched.surplus.retain(|uid| !left.contains(uid));
-    matched.doubles.retain(|(_, uid)| !left.contains(uid));
-    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
+    matched.extend(decided);
     Ok(matched)
 }
 
@@ -287,12 +329,7 @@ pub(super) async fn answer(
 }
 
 /// Target messages that no record of this account, or of another into the same mailbox, stands for.
-async fn offered<'b>(
-    account: &Account,
-    folder: FolderId,
-    both: &'b Both,
-    plan: &FolderPlan,
-) -> Result<Vec<Entry<'b>>, Failure> {
+async fn offered(account: &Account, folder: FolderId, both: &Both, plan: &FolderPlan) -> Result<Vec<Uid>, Failure> {
     if both.target_listing.is_empty() || plan.needs.is_empty() && plan.fresh.is_empty() {
         return Ok(Vec::new());
     }
@@ -306,11 +343,8 @@ async fn offered<'b>(
         surplus.iter().map(|surplus| surplus.target).filter(|(epoch, _)| Some(*epoch) == validity).map(|at| at.1),
     );
     held.sort_unstable();
-    let unknown = both
-        .target_listing
-        .iter()
-        .filter(|entry| plan.paired.binary_search(&entry.uid).is_err() && held.binary_search(&entry.uid).is_err());
-    Ok(unknown.collect())
+    let unknown = |uid: &&Uid| plan.paired.binary_search(uid).is_err() && held.binary_search(uid).is_err();
+    Ok(both.target_listing.uids().iter().filter(unknown).copied().collect())
 }
 
 async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(Uid, Option<Digest>)>, Failure> {
