@@ -392,7 +392,7 @@ impl World {
             }
         }
         for rebase in &changes.rebase {
-            self.ledger.get_mut(&rebase.source_uid).unwrap().flags = rebase.flags.clone();
+            self.ledger.get_mut(&rebase.source_uid).unwrap().flags = Flags::clone(&rebase.flags);
         }
     }
 

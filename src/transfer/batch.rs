@@ -51,14 +51,14 @@ impl Pass<'_> {
             source = Box::pin(self.try_otherwise(task, uid, refused, source, target)).await?;
         }
         // None of the others waits for those.
-        let (late, uids): (Vec<Uid>, Vec<Uid>) =
+        let (late, mut uids): (Vec<Uid>, Vec<Uid>) =
             uids.into_iter().partition(|uid| self.memory.put_off.contains_key(uid));
         // Only what can have been under way together is suspect.
-        let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
+        let suspects: Vec<Uid> = uids.drain(..if careful { uids.len().min(SUSPECTS_MAX) } else { 0 }).collect();
         let mut copied = Copied::default();
         // What is refused with others would arrive behind them.
         let together = if self.account.order == Order::Exact { 1 } else { self.memory.together };
-        let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, together)]);
+        let mut parts = VecDeque::from([(suspects, careful, 1), (uids, false, together)]);
         while let Some((uids, careful, together)) = parts.pop_front() {
             if uids.is_empty() {
                 continue;
