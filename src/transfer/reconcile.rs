@@ -287,7 +287,7 @@ async fn match_offered(
         singles.target(asked, &headers(target, asked).await?, |uid| held.binary_search(&uid).is_ok());
     }
     drop((offered, held));
-    let (decided, mut matching) = singles.finish(&plan.needs, left);
+    let (decided, mut matching) = singles.finish(left);
     answer(account, &mut matching, (source, listings.0), (target, listings.1)).await?;
     let mut matched = matching.finish();
     matched.extend(decided);

@@ -1,5 +1,6 @@
-//! New messages whose header one message has on each side, and whose listings agree: paired before all others, at a few bytes
-//! each, since that is what a mailbox of a million comes to that another tool has copied. [`Matching`] gets the rest.
+//! Messages whose header one message has on each side, and whose listings agree: paired before all others, at a few bytes
+//! each, since that is what a mailbox of a million comes to that another tool has copied, or that its target has numbered
+//! anew. [`Matching`] gets the rest.
 //!
 //! Invariant: what is paired here, [`Matching`] would pair, and nothing that it does with the rest depends on that.
 
@@ -7,7 +8,7 @@ use super::{Claim, Mark, Match, Matched, Matching, Need, Offer, same_instant};
 use crate::mail::{Digest, Entry, Evidence, Listing, Uid};
 use std::collections::BTreeSet;
 
-/// A new source message, found by its header.
+/// A source message that is new or displaced, found by its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     header: Mark,
@@ -21,13 +22,15 @@ struct Row {
 pub struct Singles<'a> {
     source: &'a Listing,
     target: &'a Listing,
+    /// Source messages that are known from their records; ascending.
+    needs: &'a [Need],
     /// The target tells sizes that are not those of the bytes.
     estimates: bool,
     /// In order once the target's turn has come.
     rows: Vec<Row>,
     /// Source messages of which no header is known.
     headerless: Vec<Uid>,
-    /// What others than new messages have that are matched in the same folder: nothing of these headers is paired here.
+    /// What others have that are matched in the same folder: nothing of these headers is paired here.
     others: Vec<Mark>,
     /// Whose bytes [`Matching`] may ask for because of another message's size.
     sizes: BTreeSet<Option<u64>>,
@@ -41,30 +44,30 @@ pub struct Singles<'a> {
 type Told = (Uid, Option<Digest>);
 
 impl<'a> Singles<'a> {
-    /// Begins. `needs` and `offers` are known already, and will be matched with the rest; `fresh`: so many new messages may
-    /// be told.
+    /// Begins. `needs`, ascending, and `offers` are known already; `fresh`: so many new messages may be told.
     #[must_use]
     pub fn new(
         (source, target): (&'a Listing, &'a Listing),
-        (needs, offers): (&[Need], &[Offer]),
+        (needs, offers): (&'a [Need], &[Offer]),
         fresh: usize,
         estimates: bool,
     ) -> Self {
-        let headers = needs.iter().map(|need| need.header).chain(offers.iter().map(|offer| offer.header));
-        let mut others: Vec<Mark> = headers.filter_map(super::Known::some).collect();
-        others.sort_unstable();
-        let by_size = |need: &&Need| need.claim != Claim::Displaced || need.header.some().is_none();
-        Self {
-            source,
-            target,
-            estimates,
-            rows: Vec::with_capacity(fresh),
-            headerless: Vec::new(),
-            others,
-            sizes: needs.iter().filter(by_size).map(|need| need.size).collect(),
-            rest: Vec::new(),
-            surplus: Vec::new(),
+        let mut others: Vec<Mark> = offers.iter().filter_map(|offer| offer.header.some()).collect();
+        let (mut rows, mut sizes) = (Vec::with_capacity(fresh + needs.len()), BTreeSet::new());
+        for need in needs {
+            match (need.claim, need.header.some()) {
+                (Claim::New | Claim::Displaced, Some(header)) => {
+                    rows.push(Row { header, source_uid: need.source_uid, copy: None });
+                }
+                (_, header) => {
+                    others.extend(header);
+                    sizes.insert(need.size);
+                }
+            }
         }
+        others.sort_unstable();
+        let (headerless, rest, surplus) = (Vec::new(), Vec::new(), Vec::new());
+        Self { source, target, needs, estimates, rows, headerless, others, sizes, rest, surplus }
     }
 
     /// Tells what has come of the new source messages that were asked for. Both ascending.
@@ -100,10 +103,15 @@ impl<'a> Singles<'a> {
     }
 
     fn takes(&self, at: usize, copy: Entry<'_>) -> bool {
-        let Row { source_uid, copy: taken, .. } = self.rows[at];
-        let Some(message) = self.source.get(source_uid).filter(|_| taken.is_none()) else { return false };
-        let sizes = message.size.is_some() && message.size == copy.size;
-        same_instant(message.date, copy.date) && (sizes || self.estimates)
+        let Row { source_uid, copy: None, .. } = self.rows[at] else { return false };
+        let known = self.need(source_uid).map(|need| (need.size, need.date));
+        let listed = || self.source.get(source_uid).map(|entry| (entry.size, entry.date));
+        let Some((size, date)) = known.or_else(listed) else { return false };
+        same_instant(date, copy.date) && (size.is_some() && size == copy.size || self.estimates)
+    }
+
+    fn need(&self, source_uid: Uid) -> Option<&'a Need> {
+        self.needs.binary_search_by_key(&source_uid, Need::source_uid).ok().map(|at| &self.needs[at])
     }
 
     fn seek(&self, header: Mark) -> Sought {
@@ -119,10 +127,43 @@ impl<'a> Singles<'a> {
         }
     }
 
-    /// Ends: what is decided, and the matching of the rest, which has `needs` and `offers` too.
+    /// Ends: what is decided, and the matching of the rest, which has `offers` too.
     #[must_use]
-    pub fn finish(mut self, needs: &[Need], offers: Vec<Offer>) -> (Matched, Matching) {
-        // A header that a second message has on the target pairs nobody here.
+    pub fn finish(mut self, offers: Vec<Offer>) -> (Matched, Matching) {
+        self.part_twins();
+        let mut headers: Vec<Mark> = self.rest.iter().filter_map(|(_, header, _)| *header).collect();
+        headers.extend_from_slice(&self.others);
+        headers.sort_unstable();
+        let mut decided = Matched { surplus: std::mem::take(&mut self.surplus), ..Matched::default() };
+        decided.found.reserve_exact(self.rows.iter().filter(|row| row.copy.is_some()).count());
+        let mut open = Vec::new();
+        for Row { header, source_uid, copy } in std::mem::take(&mut self.rows) {
+            let need = self.need(source_uid);
+            if let Some(target_uid) = copy {
+                let (claim, evidence) = (need.map_or(Claim::New, Need::claim), Evidence::MetadataEqual);
+                decided.found.push(Match { source_uid, target_uid, claim, evidence });
+            } else if need.is_none() && headers.binary_search(&header).is_ok() {
+                open.push((source_uid, Some(header)));
+            } else if need.is_none() {
+                decided.absent.push((source_uid, Claim::New));
+            }
+        }
+        decided.found.sort_unstable_by_key(|one| one.source_uid);
+        let is_found = |uid: &Uid| decided.found.binary_search_by_key(uid, |one| one.source_uid).is_ok();
+        let known = self.needs.iter().filter(|need| !is_found(&need.source_uid)).cloned();
+        let open = open.into_iter().chain(self.headerless.into_iter().map(|uid| (uid, None)));
+        let open = open.filter_map(|(uid, header)| Some(Need::new(self.source.get(uid)?).headed(header)));
+        let rest = self.rest.into_iter().filter_map(|(uid, header, exact)| {
+            let offer = if exact { Offer::exact } else { Offer::new };
+            Some(offer(self.target.get(uid)?).headed(header))
+        });
+        let (needs, offers) = (known.chain(open).collect(), offers.into_iter().chain(rest).collect());
+        let matching = Matching::new(needs, offers, self.estimates);
+        (decided, matching)
+    }
+
+    /// A header that a second message has on the target pairs nobody here.
+    fn part_twins(&mut self) {
         for at in 0..self.rest.len() {
             if let Some(header) = self.rest[at].1
                 && let Sought::One(row) = self.seek(header)
@@ -131,50 +172,15 @@ impl<'a> Singles<'a> {
                 self.rest.push((copy, Some(header), false));
             }
         }
-        let mut headers: Vec<Mark> = self.rest.iter().filter_map(|(_, header, _)| *header).collect();
-        headers.extend_from_slice(&self.others);
-        headers.sort_unstable();
-        let mut decided = Matched { surplus: self.surplus, ..Matched::default() };
-        let is_open = |row: &&Row| row.copy.is_none() && headers.binary_search(&row.header).is_ok();
-        let open: Vec<(Uid, Option<Mark>)> =
-            self.rows.iter().filter(is_open).map(|row| (row.source_uid, Some(row.header))).collect();
-        decided.found.reserve_exact(self.rows.iter().filter(|row| row.copy.is_some()).count());
-        for row in &self.rows {
-            let Row { source_uid, copy, .. } = *row;
-            match copy {
-                Some(target_uid) => decided.found.push(Match {
-                    source_uid,
-                    target_uid,
-                    claim: Claim::New,
-                    evidence: Evidence::MetadataEqual,
-                }),
-                None if is_open(&row) => {}
-                None => decided.absent.push((source_uid, Claim::New)),
-            }
-        }
-        drop(self.rows);
-        let open = open.into_iter().chain(self.headerless.into_iter().map(|uid| (uid, None)));
-        let (source, target) = (self.source, self.target);
-        let open = open.filter_map(|(uid, header)| Some(Need::new(source.get(uid)?).headed(header)));
-        let rest = self.rest.into_iter().filter_map(|(uid, header, exact)| {
-            let offer = if exact { Offer::exact } else { Offer::new };
-            Some(offer(target.get(uid)?).headed(header))
-        });
-        let matching = Matching::new(
-            needs.iter().cloned().chain(open).collect(),
-            offers.into_iter().chain(rest).collect(),
-            self.estimates,
-        );
-        (decided, matching)
     }
 }
 
-/// Who among the new source messages has a header.
+/// Who has a header at the source.
 enum Sought {
     Nobody,
     /// At this place.
     One(usize),
-    /// Several, or others than new messages.
+    /// Several, or one that is not paired here.
     Several,
 }
 
@@ -324,7 +330,7 @@ mod tests {
             fresh.chunks(3).for_each(|asked| singles.source(asked, &told(&source, asked)));
             singles.turn();
             offered.chunks(3).for_each(|asked| singles.target(asked, &told(&target, asked), is_exact));
-            let (decided, mut matching) = singles.finish(&needs, left);
+            let (decided, mut matching) = singles.finish(left);
             answer(&mut matching, &source, &target);
             let mut matched = matching.finish();
             matched.extend(decided);
