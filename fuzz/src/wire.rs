@@ -182,7 +182,7 @@ async fn fetch(session: &mut Session<Target>, uids: &[Uid]) -> Result<Vec<(Uid, 
     let wanted: Vec<(Uid, u64)> = uids.iter().map(|uid| (*uid, 100)).collect();
     let room = BodyRoom::new(1 << 20, 64 * 1024, &std::env::temp_dir());
     let (out, mut fetched) = mpsc::channel(64);
-    let missing = session.fetch_bodies(&Wanted::of(&wanted), &room, &Free, &out).await?;
+    let missing = session.fetch_bodies(&Wanted::of(wanted.iter().copied()), &room, &Free, &out).await?;
     drop(out);
     let mut bodies = Vec::new();
     let mut seen = missing.iter().map(|(uids, _)| uids.len()).sum::<usize>();

@@ -121,8 +121,8 @@ pub struct Wanted {
 impl Wanted {
     /// Of these messages.
     #[must_use]
-    pub fn of(wanted: &[(Uid, u64)]) -> Self {
-        let waiting = Arc::new(Mutex::new(wanted.iter().copied().collect()));
+    pub fn of(wanted: impl IntoIterator<Item = (Uid, u64)>) -> Self {
+        let waiting = Arc::new(Mutex::new(wanted.into_iter().collect()));
         Self { waiting, retired: CancellationToken::new() }
     }
 

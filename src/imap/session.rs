@@ -12,8 +12,8 @@ use super::survey::Ahead;
 use super::token::{Response, Tokens, Value, starts_with};
 use super::wire::Broken;
 use crate::mail::{
-    Digest, Flags, FolderState, InternalDate, KEY_FIELDS, Listing, ModSeq, Role, Side, Uid, UidValidity, WireName,
-    header_digest,
+    Digest, Flags, FolderState, Growing, InternalDate, KEY_FIELDS, Listing, ModSeq, Role, Side, Uid, UidValidity,
+    WireName, header_digest,
 };
 use crate::provider::{Family, Phase, Status, already_exists};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,8 +105,7 @@ pub const FLAG_BYTES_MAX: usize = 4000;
 const UIDS_PER_COMMAND: usize = 500;
 /// Messages of one folder: ten times the largest known; 200 MB of listing.
 const MESSAGES_MAX: u32 = 10_000_000;
-/// Bytes of answers that brought a new set of flags, or a message out of order, which is kept apart and sorted at the end: in
-/// one folder, where 200 kB of keywords are much. Some 600,000 messages in no order.
+/// Bytes of answers that brought a new set of flags, in one folder, where 200 kB of keywords are much.
 const FLAGS_OF_FOLDER_MAX: usize = 64 << 20;
 /// Of a header with recipients; a list of a thousand addresses fits in.
 const RECIPIENTS_MAX: usize = 64 * 1024;
@@ -406,9 +405,7 @@ impl<E: End> Session<E> {
 /// A listing in the making.
 #[derive(Default)]
 pub(super) struct Gathering {
-    listing: Listing,
-    /// What came behind a message of a higher UID.
-    late: BTreeMap<Uid, (Option<u64>, Option<InternalDate>, Flags)>,
+    listing: Growing,
     flag_bytes: usize,
     /// CommuniGate gives the first of the items and passes over the rest: no flags are not the same as no answer.
     without_flags: BTreeSet<Uid>,
@@ -417,7 +414,7 @@ pub(super) struct Gathering {
 impl Gathering {
     /// Gives what was listed, in order.
     pub(super) fn finish(self) -> Listing {
-        self.listing.merged(self.late)
+        self.listing.finish()
     }
 
     /// Gives the same where each message came with the flags it was asked for.
@@ -432,30 +429,24 @@ impl Gathering {
     }
 
     pub(super) fn take(&mut self, uid: Uid, seen: Fetch, bytes: usize) -> Result<(), Broken> {
-        let known = self.listing.get(uid).is_some();
-        match seen.flags.is_some() {
-            true => drop(self.without_flags.remove(&uid)),
-            false if !known && !self.late.contains_key(&uid) => drop(self.without_flags.insert(uid)),
-            false => {}
-        }
         // Flags alone are news of a message, not its entry: they must not wipe out what is known of it.
         let news = seen.size.is_none() && seen.date.is_none();
-        if news && (known || self.late.contains_key(&uid)) {
+        let known = (news || seen.flags.is_none()) && self.listing.has(uid);
+        match seen.flags.is_some() {
+            true => drop(self.without_flags.remove(&uid)),
+            false if !known => drop(self.without_flags.insert(uid)),
+            false => {}
+        }
+        if news && known {
             return Ok(());
         }
-        let (size, date, flags) = (seen.size, seen.date, seen.flags.unwrap_or_default());
-        let in_order = known || self.listing.uids().last().is_none_or(|last| *last < uid);
         let sets = self.listing.flag_sets();
-        if in_order {
-            self.listing.push(uid, size, date, flags);
-        } else {
-            self.late.insert(uid, (size, date, flags));
-        }
-        self.flag_bytes += if !in_order || self.listing.flag_sets() > sets { bytes } else { 0 };
+        self.listing.push(uid, seen.size, seen.date, seen.flags.unwrap_or_default());
+        self.flag_bytes += if self.listing.flag_sets() > sets { bytes } else { 0 };
         if self.flag_bytes > FLAGS_OF_FOLDER_MAX {
             return Err(too_many(FLAGS_OF_FOLDER_MAX, "bytes of flags in one folder"));
         }
-        match self.listing.len() > MESSAGES_MAX as usize {
+        match self.listing.places() > MESSAGES_MAX as usize {
             true => Err(too_many(MESSAGES_MAX as usize, "messages in one folder")),
             false => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! What a folder holds: metadata of every message, a score of bytes each.
 
 use super::{Flags, InternalDate, Uid};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One message in a [`Listing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Entry<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     uids: Vec<Uid>,
-    /// `u32::MAX`: in `large`.
+    /// `LARGE`: in `large`.
     sizes: Vec<u32>,
     /// `NO_DATE` where there is none.
     dates: Vec<i64>,
@@ -31,10 +31,12 @@ pub struct Listing {
     sets: Vec<Flags>,
     /// Where a set stands in `sets`.
     index: BTreeMap<Flags, u32>,
-    /// Sizes that 32 bits cannot hold, and the unknown ones (None), by UID.
-    large: BTreeMap<Uid, Option<u64>>,
+    /// Sizes that 32 bits cannot hold.
+    large: BTreeMap<Uid, u64>,
 }
 
+const LARGE: u32 = u32::MAX;
+const UNKNOWN: u32 = u32::MAX - 1;
 const NO_DATE: i64 = i64::MIN;
 
 impl Listing {
@@ -65,11 +67,12 @@ impl Listing {
     }
 
     fn columns(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) -> (u32, i64, u32) {
-        let small = match size.and_then(|size| u32::try_from(size).ok()) {
-            Some(size) if size < u32::MAX => size,
-            _ => {
+        let small = match size.map(|size| (size, u32::try_from(size))) {
+            None => UNKNOWN,
+            Some((_, Ok(small))) if small < UNKNOWN => small,
+            Some((size, _)) => {
                 self.large.insert(uid, size);
-                u32::MAX
+                LARGE
             }
         };
         (small, date.map_or(NO_DATE, InternalDate::pack), self.intern(flags))
@@ -121,31 +124,6 @@ impl Listing {
         self.iter().filter_map(|entry| entry.size).sum()
     }
 
-    /// Gives how many distinct sets of flags there are.
-    #[must_use]
-    pub fn flag_sets(&self) -> usize {
-        self.sets.len()
-    }
-
-    /// Takes over messages, by UID ascending, that may lie anywhere between these: in one go, since putting each into its
-    /// place costs a copy of all behind it.
-    #[must_use]
-    pub fn merged(self, others: BTreeMap<Uid, (Option<u64>, Option<InternalDate>, Flags)>) -> Self {
-        if others.is_empty() {
-            return self;
-        }
-        let mut merged = Self::default();
-        let mut others = others.into_iter().peekable();
-        for entry in self.iter() {
-            while let Some((uid, (size, date, flags))) = others.next_if(|(uid, _)| *uid < entry.uid) {
-                merged.push(uid, size, date, flags);
-            }
-            merged.push(entry.uid, entry.size, entry.date, entry.flags.clone());
-        }
-        others.for_each(|(uid, (size, date, flags))| merged.push(uid, size, date, flags));
-        merged
-    }
-
     /// Gives how many messages have UIDs below this one.
     #[must_use]
     pub fn below(&self, uid: Uid) -> usize {
@@ -165,7 +143,8 @@ impl Listing {
     fn at(&self, at: usize) -> Entry<'_> {
         let uid = self.uids[at];
         let size = match self.sizes[at] {
-            u32::MAX => self.large.get(&uid).copied().flatten(),
+            LARGE => self.large.get(&uid).copied(),
+            UNKNOWN => None,
             size => Some(u64::from(size)),
         };
         let date = (self.dates[at] != NO_DATE).then(|| InternalDate::unpack(self.dates[at]));
@@ -206,6 +185,62 @@ impl Unsorted {
         listing.dates = ordered(&listing.dates, &order);
         listing.flags = ordered(&listing.flags, &order);
         listing
+    }
+}
+
+/// A listing in the making, of messages that come in order but for some: these are sorted in at the end.
+#[derive(Debug, Default)]
+pub struct Growing {
+    listing: Listing,
+    /// What came behind a message of a higher UID.
+    late: Unsorted,
+    late_uids: BTreeSet<Uid>,
+}
+
+impl Growing {
+    /// Adds a message. One with the same UID that came before is replaced.
+    pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
+        if self.listing.uids.last().is_none_or(|last| *last < uid) || self.listing.get(uid).is_some() {
+            self.listing.push(uid, size, date, flags);
+        } else {
+            self.late.push(uid, size, date, flags);
+            self.late_uids.insert(uid);
+        }
+    }
+
+    /// Says whether this message has come.
+    #[must_use]
+    pub fn has(&self, uid: Uid) -> bool {
+        self.listing.get(uid).is_some() || self.late_uids.contains(&uid)
+    }
+
+    /// Gives how many places are taken: one that came late several times has several.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.listing.len() + self.late.0.len()
+    }
+
+    /// Gives how many sets of flags are kept.
+    #[must_use]
+    pub fn flag_sets(&self) -> usize {
+        self.listing.sets.len() + self.late.0.sets.len()
+    }
+
+    /// Gives all of them in order.
+    #[must_use]
+    pub fn finish(self) -> Listing {
+        let Self { mut listing, late: Unsorted(late), late_uids } = self;
+        drop(late_uids);
+        if late.is_empty() {
+            return listing;
+        }
+        let sets: Vec<u32> = late.sets.into_iter().map(|flags| listing.intern(flags)).collect();
+        listing.uids.extend(late.uids);
+        listing.sizes.extend(late.sizes);
+        listing.dates.extend(late.dates);
+        listing.flags.extend(late.flags.iter().map(|at| sets[*at as usize]));
+        listing.large.extend(late.large);
+        Unsorted(listing).finish()
     }
 }
 
@@ -253,19 +288,32 @@ mod tests {
     }
 
     #[test]
-    fn merging_keeps_order() {
-        let mut listing = Listing::default();
-        [2, 5, 9].iter().for_each(|at| listing.push(uid(*at), Some(1), None, Flags::default()));
-        let late = [1, 6, 10].map(|at| (uid(at), (Some(2), None, Flags::default())));
-        let merged = listing.merged(late.into());
-        let seen: Vec<_> = merged.iter().map(|entry| (entry.uid.value(), entry.size.unwrap())).collect();
-        assert_eq!(seen, [(1, 2), (2, 1), (5, 1), (6, 2), (9, 1), (10, 2)]);
+    fn what_comes_late_is_put_into_its_place() {
+        let (mut growing, mut listing) = (Growing::default(), Listing::default());
+        for (number, size) in [
+            (2, Some(1)),
+            (5, None),
+            (9, Some(1 << 40)),
+            (1, Some(2)),
+            (6, None),
+            (10, Some(3)),
+            (6, Some(1 << 41)),
+            (5, Some(4)),
+            (1, Some(5)),
+        ] {
+            assert_eq!(growing.has(uid(number)), listing.get(uid(number)).is_some());
+            let flags = Flags::parse(&format!("k{}", number % 4));
+            growing.push(uid(number), size, InternalDate::new(i64::from(number), 0), flags.clone());
+            listing.push(uid(number), size, InternalDate::new(i64::from(number), 0), flags);
+        }
+        assert!(growing.finish().iter().eq(listing.iter()));
     }
 
     #[test]
     fn sizes_beyond_32_bits_and_unknown_ones_are_kept() {
         let mut listing = Listing::default();
-        let sizes = [Some(0), Some(u64::from(u32::MAX)), Some(1 << 40), None];
+        let edge = u64::from(u32::MAX);
+        let sizes = [Some(0), Some(edge - 2), Some(edge - 1), Some(edge), Some(1 << 40), None];
         for (number, size) in (1..).zip(sizes) {
             listing.push(uid(number), size, InternalDate::new(-5, 60), Flags::parse("\\Seen x"));
         }

@@ -15,7 +15,7 @@ pub(crate) use date::{civil, days};
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
 pub use key::{KEY_FIELDS, Likeness, digest, header_digest};
-pub use listing::{Entry, Listing, Unsorted};
+pub use listing::{Entry, Growing, Listing, Unsorted};
 pub use record::{Record, Stage};
 
 use serde::{Deserialize, Serialize};

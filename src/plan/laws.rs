@@ -225,6 +225,7 @@ impl World {
         let doing: Vec<Uid> =
             plan.needs.iter().map(Need::source_uid).chain(plan.fresh.iter().chain(&plan.removed).copied()).collect();
         assert_distinct(&doing, "no message twice");
+        assert!(plan.needs.is_sorted_by_key(Need::source_uid), "needs are in order: {plan:?}");
         let mut copied = plan.fresh.iter().chain(&plan.removed);
         assert!(copied.all(|uid| source.get(*uid).is_some()), "what left the source is at most looked for: {plan:?}");
         assert_flags(&plan.flags);
@@ -391,7 +392,7 @@ impl World {
             }
         }
         for rebase in &changes.rebase {
-            self.ledger.get_mut(&rebase.source_uid).unwrap().flags = rebase.flags.clone();
+            self.ledger.get_mut(&rebase.source_uid).unwrap().flags = Flags::clone(&rebase.flags);
         }
     }
 

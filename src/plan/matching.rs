@@ -9,6 +9,10 @@
 //! Called in rounds: [`Matching::questions`] names what must be known, the caller finds it out and tells it, until there
 //! are no questions.
 
+mod singles;
+
+pub use singles::Singles;
+
 use crate::mail::{Digest, Entry, Evidence, Flags, InternalDate, Record, Uid};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,6 +32,18 @@ impl<T: Copy> Known<Option<T>> {
             Self::Yes(value) => value,
             Self::No | Self::Never => None,
         }
+    }
+}
+
+/// The first half of a header's digest: as good as all of it where millions are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Mark([u8; 16]);
+
+impl Mark {
+    fn of(digest: Digest) -> Self {
+        let mut mark = [0; 16];
+        mark.copy_from_slice(&digest.0[..16]);
+        Self(mark)
     }
 }
 
@@ -53,7 +69,7 @@ pub struct Need {
     date: Option<InternalDate>,
     /// Of its flags: twins are told apart by them.
     flags: u64,
-    header: Known<Option<Digest>>,
+    header: Known<Option<Mark>>,
     digest: Known<Digest>,
     /// Known where the bytes were read here.
     likeness: Option<Digest>,
@@ -67,6 +83,12 @@ impl Need {
         self.source_uid
     }
 
+    /// Gives how it claims.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        self.claim
+    }
+
     /// A message we sent: its digests are in the ledger. No target UID below `floor` can be its copy.
     #[must_use]
     pub fn sent(record: &Record, claim: Claim, digest: Digest, floor: Uid) -> Self {
@@ -76,7 +98,7 @@ impl Need {
             size: Some(record.size),
             date: record.date,
             flags: mark(&record.flags),
-            header: Known::Yes(record.header),
+            header: Known::Yes(record.header.map(Mark::of)),
             digest: Known::Yes(digest),
             likeness: None,
             floor,
@@ -111,6 +133,10 @@ impl Need {
             floor: Uid::FIRST,
         }
     }
+
+    fn headed(self, header: Option<Mark>) -> Self {
+        Self { header: Known::Yes(header), ..self }
+    }
 }
 
 /// A target message that no record claims.
@@ -120,7 +146,7 @@ pub struct Offer {
     size: Option<u64>,
     date: Option<InternalDate>,
     flags: u64,
-    header: Known<Option<Digest>>,
+    header: Known<Option<Mark>>,
     digest: Known<Digest>,
     likeness: Option<Digest>,
     /// Its bytes are read before anything claims it.
@@ -141,6 +167,18 @@ impl Offer {
         self.target_uid
     }
 
+    /// Gives its size in bytes, where it is known.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Gives its date, where it is known.
+    #[must_use]
+    pub fn date(&self) -> Option<InternalDate> {
+        self.date
+    }
+
     /// A message of which only the listing is known.
     #[must_use]
     pub fn new(entry: Entry<'_>) -> Self {
@@ -154,6 +192,10 @@ impl Offer {
             likeness: None,
             exact: false,
         }
+    }
+
+    fn headed(self, header: Option<Mark>) -> Self {
+        Self { header: Known::Yes(header), ..self }
     }
 
     /// As [`Self::new`], of a copy that another account has put there: another message is easily alike, and is not it.
@@ -170,7 +212,7 @@ impl Offer {
             size: Some(record.size),
             date: record.date,
             flags: mark(&record.flags),
-            header: Known::Yes(record.header),
+            header: Known::Yes(record.header.map(Mark::of)),
             digest: Known::Yes(record.digest?),
             likeness: None,
             exact: false,
@@ -190,14 +232,22 @@ impl Likely {
     /// Looks at what is offered to `fresh` messages.
     #[must_use]
     pub fn among(offers: &[Offer], fresh: usize) -> Self {
+        Self::of(offers.iter().map(|offer| (offer.size, offer.date)), offers.len(), fresh)
+    }
+
+    /// The same, of `count` sizes and dates.
+    #[must_use]
+    pub fn of(offered: impl Iterator<Item = (Option<u64>, Option<InternalDate>)>, count: usize, fresh: usize) -> Self {
         /// Where the target holds at least this part of what is looked for, another tool has been there: it may have
         /// given other dates and other bytes.
         const FILLED: usize = 10;
-        Self {
-            sizes: offers.iter().map(|offer| offer.size).collect(),
-            instants: offers.iter().filter_map(|offer| offer.date).map(InternalDate::unix).collect(),
-            all: !offers.is_empty() && offers.len() >= fresh / FILLED,
+        let all = count > 0 && count >= fresh / FILLED;
+        let mut likely = Self { sizes: HashSet::new(), instants: HashSet::new(), all };
+        for (size, date) in offered.take_while(|_| !all) {
+            likely.sizes.insert(size);
+            likely.instants.extend(date.map(InternalDate::unix));
         }
+        likely
     }
 
     /// Says whether this one may be.
@@ -269,6 +319,20 @@ pub struct Matched {
     pub doubles: Vec<(Uid, Uid)>,
 }
 
+impl Matched {
+    /// Takes over what was decided before.
+    pub fn extend(&mut self, mut decided: Self) {
+        // The larger part is the one that stays where it is.
+        std::mem::swap(&mut self.found, &mut decided.found);
+        self.found.append(&mut decided.found);
+        self.found.sort_unstable_by_key(|one| one.source_uid);
+        self.absent.append(&mut decided.absent);
+        self.surplus.append(&mut decided.surplus);
+        self.surplus.sort_unstable();
+        self.doubles.append(&mut decided.doubles);
+    }
+}
+
 impl Matching {
     /// Begins. `estimates`: the target's sizes are not those of the bytes it gives.
     #[must_use]
@@ -281,14 +345,14 @@ impl Matching {
     /// Tells the header digest of a source message; None: it has no key fields.
     pub fn source_header(&mut self, uid: Uid, header: Option<Digest>) {
         if let Some(need) = self.needs.get_mut(&uid) {
-            need.header = Known::Yes(header);
+            need.header = Known::Yes(header.map(Mark::of));
         }
     }
 
     /// Tells the header digest of a target message; None: it has no key fields.
     pub fn target_header(&mut self, uid: Uid, header: Option<Digest>) {
         if let Some(offer) = self.offers.get_mut(&uid) {
-            offer.header = Known::Yes(header);
+            offer.header = Known::Yes(header.map(Mark::of));
         }
     }
 
@@ -377,24 +441,26 @@ impl Matching {
             }
         }
         matched.surplus = self.offers.keys().filter(|uid| !taken.contains(uid)).copied().collect();
-        matched.doubles =
-            matched.surplus.iter().filter_map(|uid| Some((self.sent_twice(*uid, &found)?, *uid))).collect();
+        matched.doubles = self.doubles(&matched.surplus, &found);
         matched
     }
 
-    /// Gives the source UID of a message that was sent, was found elsewhere, and of which this is another copy.
-    fn sent_twice(&self, offer: Uid, found: &BTreeMap<Uid, Match>) -> Option<Uid> {
-        let digest = self.offers[&offer].digest;
-        let same = |need: &&Need| {
-            matches!(need.claim, Claim::Acknowledged | Claim::Intended) && need.digest == digest && offer >= need.floor
+    /// Gives those of `surplus` that are another copy of a message that was sent and was found elsewhere, each with its source
+    /// UID.
+    fn doubles(&self, surplus: &[Uid], found: &BTreeMap<Uid, Match>) -> Vec<(Uid, Uid)> {
+        let mut sent: BTreeMap<Digest, Vec<&Need>> = BTreeMap::new();
+        for need in self.needs.values() {
+            let is_sent = matches!(need.claim, Claim::Acknowledged | Claim::Intended);
+            if let Some(digest) = known(need.digest).filter(|_| is_sent && found.contains_key(&need.source_uid)) {
+                sent.entry(digest).or_default().push(need);
+            }
+        }
+        let double = |offer: &Uid| {
+            let needs = sent.get(&known(self.offers[offer].digest)?)?;
+            let need = needs.iter().find(|need| *offer >= need.floor)?;
+            Some((need.source_uid, *offer))
         };
-        let digest_known = matches!(digest, Known::Yes(_));
-        self.needs
-            .values()
-            .filter(|_| digest_known)
-            .filter(same)
-            .find(|need| found.contains_key(&need.source_uid))
-            .map(|need| need.source_uid)
+        surplus.iter().filter_map(double).collect()
     }
 
     fn claim(
@@ -507,7 +573,7 @@ impl Matching {
     /// Who may be whom: equal headers, or none; or equal sizes where there is no header or where we sent it ourselves.
     fn groups(&self) -> BTreeMap<Key, Group> {
         let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
-        let offered: BTreeSet<Digest> = self.offers.values().filter_map(|offer| offer.header.some()).collect();
+        let offered: BTreeSet<Mark> = self.offers.values().filter_map(|offer| offer.header.some()).collect();
         for need in self.needs.values() {
             let header = need.header.some();
             if let Some(header) = header {
@@ -544,7 +610,7 @@ impl Matching {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Header(Digest),
+    Header(Mark),
     Headerless,
     Size(Option<u64>),
 }

@@ -2,7 +2,8 @@
 
 use super::matching::{Claim, Need, Offer};
 use crate::mail::{Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What joining came to. Every source message is in exactly one of `settled`, `removed`, `needs`, `fresh`; where only failed
 /// messages are tried again, others may be in none.
@@ -12,7 +13,8 @@ pub struct FolderPlan {
     pub settled: BTreeMap<Fate, u64>,
     /// Were on the target at the last look and are not now: their user took them away. Those of earlier looks are settled.
     pub removed: Vec<Uid>,
-    /// Were on the target, in a place that is not known or no more: to be looked for before anything else.
+    /// Were on the target, in a place that is not known or no more: to be looked for before anything else. Ascending by
+    /// source UID.
     pub needs: Vec<Need>,
     /// No record stands for these: to be matched where the target holds unknown mail, else to be copied.
     pub fresh: Vec<Uid>,
@@ -39,6 +41,17 @@ impl FolderPlan {
         let were = here(&Fate::Copied) + here(&Fate::Adopted) + gone;
         is_many(gone, were).then_some((gone, were))
     }
+
+    /// Lets go of what is done when the folder has been reconciled.
+    pub fn forget_messages(&mut self) {
+        (self.needs, self.fresh, self.paired, self.left) = <_>::default();
+    }
+
+    /// Gives what is looked for under this source UID.
+    #[must_use]
+    pub fn need(&self, source_uid: Uid) -> Option<&Need> {
+        self.needs.binary_search_by_key(&source_uid, Need::source_uid).ok().map(|at| &self.needs[at])
+    }
 }
 
 /// Says whether `gone` of `were` copies is more than a user's tidying up.
@@ -58,6 +71,8 @@ pub struct FlagChanges {
     pub remove: BTreeMap<Flags, Vec<Uid>>,
     /// The new base of each source message whose flags at the source changed.
     pub rebase: Vec<Rebase>,
+    /// Those bases, each once: a million messages have a few.
+    bases: BTreeSet<Arc<Flags>>,
 }
 
 /// A message whose flags at the source are no longer those both sides agreed on.
@@ -68,7 +83,7 @@ pub struct Rebase {
     /// Its copy.
     pub target_uid: Uid,
     /// What the source has now: the base from then on.
-    pub flags: Flags,
+    pub flags: Arc<Flags>,
 }
 
 /// What three-way merging asks of the target.
@@ -114,7 +129,17 @@ impl FlagChanges {
             return;
         }
         self.ask(target_uid, merge_flags(base, source, target));
-        self.rebase.push(Rebase { source_uid, target_uid, flags: source.clone() });
+        let flags = self.base(source);
+        self.rebase.push(Rebase { source_uid, target_uid, flags });
+    }
+
+    fn base(&mut self, flags: &Flags) -> Arc<Flags> {
+        if let Some(known) = self.bases.get(flags) {
+            return Arc::clone(known);
+        }
+        let base = Arc::new(flags.clone());
+        self.bases.insert(Arc::clone(&base));
+        base
     }
 
     /// Asks for what a merge came to, and moves no base.
@@ -132,6 +157,7 @@ impl FlagChanges {
         other.add.into_iter().for_each(|(flags, uids)| self.add.entry(flags).or_default().extend(uids));
         other.remove.into_iter().for_each(|(flags, uids)| self.remove.entry(flags).or_default().extend(uids));
         self.rebase.extend(other.rebase);
+        self.bases.extend(other.bases);
     }
 }
 

@@ -51,13 +51,13 @@ impl Pass<'_> {
             source = Box::pin(self.try_otherwise(task, uid, refused, source, target)).await?;
         }
         // None of the others waits for those.
-        let (late, uids): (Vec<Uid>, Vec<Uid>) =
+        let (late, mut uids): (Vec<Uid>, Vec<Uid>) =
             uids.into_iter().partition(|uid| self.memory.put_off.contains_key(uid));
         // Only what can have been under way together is suspect.
-        let (suspects, rest) = uids.split_at(if careful { uids.len().min(SUSPECTS_MAX) } else { 0 });
+        let suspects: Vec<Uid> = uids.drain(..if careful { uids.len().min(SUSPECTS_MAX) } else { 0 }).collect();
         let mut copied = Copied::default();
-        let mut parts = VecDeque::from([(suspects.to_vec(), careful, 1), (rest.to_vec(), false, self.memory.together)]);
-        let mut acknowledged = 0;
+        let parts = [(suspects, careful, 1), (uids, false, self.memory.together)];
+        let (mut parts, mut acknowledged) = (VecDeque::from(parts), 0);
         while let Some((uids, careful, together)) = parts.pop_front() {
             if uids.is_empty() {
                 continue;

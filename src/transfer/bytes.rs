@@ -115,11 +115,14 @@ async fn fetch<E: End>(
         return Ok(());
     }
     let failed = |error: crate::imap::ImapError| error.failure(E::SIDE);
-    let refused = session.fetch_bodies(&Wanted::of(wanted), &account.room, brake, &bodies).await.map_err(failed)?;
+    let refused = session
+        .fetch_bodies(&Wanted::of(wanted.iter().copied()), &account.room, brake, &bodies)
+        .await
+        .map_err(failed)?;
     let refused: BTreeSet<Uid> = refused.into_iter().flat_map(|(uids, _)| uids).collect();
     // A refusal of this moment must not make bytes unknown: a copy of ours would pass for altered, or for another's.
     for one in wanted.iter().filter(|(uid, _)| refused.contains(uid)) {
-        session.fetch_bodies(&Wanted::of(&[*one]), &account.room, brake, &bodies).await.map_err(failed)?;
+        session.fetch_bodies(&Wanted::of([*one]), &account.room, brake, &bodies).await.map_err(failed)?;
     }
     Ok(())
 }

@@ -126,9 +126,9 @@ pub(super) async fn copy(
     let all_came = CancellationToken::new();
     let flight = Flight::default();
     let (bodies, fetched) = mpsc::channel(BODIES_MAX);
-    let wanted: Vec<(Uid, u64)> =
-        uids.iter().map(|uid| (*uid, task.listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0))).collect();
-    let (wanted, coming) = (Wanted::of(&wanted), Arc::new(all_came.clone().drop_guard()));
+    let size = |uid: Uid| task.listing.get(uid).and_then(|entry| entry.size).unwrap_or(0);
+    let wanted = Wanted::of(uids.iter().map(|uid| (*uid, size(*uid))));
+    let coming = Arc::new(all_came.clone().drop_guard());
     let (outgoing, sending) = mpsc::channel(BODIES_MAX);
     let incoming = Incoming::of(sending);
     let (answers, answered) = mpsc::unbounded_channel();
@@ -336,7 +336,7 @@ async fn fetch(
     }
     let mut refused = Vec::new();
     while let Some(one) = wanted.one() {
-        match source.session.fetch_bodies(&Wanted::of(&[one]), &room, &brake, &bodies).await {
+        match source.session.fetch_bodies(&Wanted::of([one]), &room, &brake, &bodies).await {
             Ok(not_come) => refused.extend(not_come),
             Err(error) => return (Some(source), Err((error.failure(Side::Source), Some(one.0)))),
         }

@@ -136,7 +136,7 @@ impl Exporter<'_> {
             Ok(_) => {
                 let (bodies, mut fetched) = mpsc::channel::<Fetched>(1);
                 let brake = &self.account.source.brake;
-                let wanted = Wanted::of(&[(uid, note.size)]);
+                let wanted = Wanted::of([(uid, note.size)]);
                 let refused = open.lease.session.fetch_bodies(&wanted, room, brake, &bodies).await;
                 drop(bodies);
                 let refused = refused.map_err(|error| error.failure(Side::Source))?;

@@ -7,7 +7,7 @@ use super::folder::Pass;
 use super::open::on_target;
 use super::pool::Lease;
 use super::stable::numbered_anew;
-use super::windows::Windows;
+use super::windows::{WINDOW, Windows};
 use crate::checkpoint::LossKind;
 use crate::failure::{Failure, Scope};
 use crate::imap::{FLAG_BYTES_MAX, FlagChange, ImapError, Opened, Target};
@@ -89,12 +89,14 @@ impl Pass<'_> {
         before: &Listing,
         changes: &mut FlagChanges,
     ) -> Result<(), Failure> {
-        let planned: BTreeSet<Uid> = changes.rebase.iter().map(|rebase| rebase.source_uid).collect();
+        let mut planned: Vec<Uid> = changes.rebase.iter().map(|rebase| rebase.source_uid).collect();
+        planned.sort_unstable();
         let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
         while let Some(records) = windows.next().await? {
             for record in &records {
                 let target = record.target.filter(|(validity, _)| Some(*validity) == task.target_validity);
-                let copied = record.stage == Stage::Settled(Fate::Copied) && !planned.contains(&record.source_uid);
+                let is_planned = planned.binary_search(&record.source_uid).is_ok();
+                let copied = record.stage == Stage::Settled(Fate::Copied) && !is_planned;
                 if let (true, Some((_, target)), Some(entry)) = (copied, target, task.listing.get(record.source_uid)) {
                     let now = before.get(target).map_or(&record.flags, |copy| copy.flags);
                     changes.note(record.source_uid, target, &record.flags, &task.account.carried(entry.flags), now);
@@ -123,9 +125,11 @@ impl Pass<'_> {
             changed.raced = left.iter().any(|left| raced.contains(&left.target_uid));
             self.note_left(task, left.iter().filter(|left| !raced.contains(&left.target_uid))).await?;
         }
-        let agreed = changes.rebase.iter().filter(|rebase| !raced.contains(&rebase.target_uid));
-        let agreed: Vec<(Uid, Flags)> = agreed.map(|rebase| (rebase.source_uid, rebase.flags.clone())).collect();
-        task.account.ledger.rebase(task.folder, task.source_validity, agreed).await?;
+        for window in changes.rebase.chunks(WINDOW) {
+            let agreed = window.iter().filter(|rebase| !raced.contains(&rebase.target_uid));
+            let agreed = agreed.map(|rebase| (rebase.source_uid, Flags::clone(&rebase.flags))).collect();
+            task.account.ledger.rebase(task.folder, task.source_validity, agreed).await?;
+        }
         Ok(changed)
     }
 
@@ -240,14 +244,14 @@ async fn store(
 
 /// Compares what the target lists with what the merge of each message asks for.
 async fn left_undone(task: &Task<'_>, rebase: &[Rebase], listing: &Listing) -> Result<Vec<Left>, Failure> {
-    let wanted: BTreeMap<Uid, &Rebase> = rebase.iter().map(|rebase| (rebase.source_uid, rebase)).collect();
+    let mut wanted: Vec<&Rebase> = rebase.iter().collect();
+    wanted.sort_unstable_by_key(|rebase| rebase.source_uid);
     let mut left = Vec::new();
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
         for record in &records {
-            let Some(Rebase { source_uid, target_uid, flags }) = wanted.get(&record.source_uid).copied() else {
-                continue;
-            };
+            let at = wanted.binary_search_by_key(&record.source_uid, |rebase| rebase.source_uid);
+            let Some(Rebase { source_uid, target_uid, flags }) = at.ok().map(|at| wanted[at]) else { continue };
             // One that is gone was taken away by its user.
             let Some(copy) = listing.get(*target_uid) else { continue };
             let merge = plan::merge_flags(&record.flags, flags, copy.flags);

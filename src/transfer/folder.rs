@@ -216,6 +216,7 @@ impl Pass<'_> {
         let reconciled = reconcile::reconcile(self.account, &place, &mut both, &plan).await?;
         self.advanced |= reconciled.is_progress;
         plan.flags.extend(reconciled.flags);
+        plan.forget_messages();
         let mut uids = reconciled.to_copy;
         if self.memory.created.is_some() {
             self.memory.turned.extend(&uids);
@@ -260,7 +261,7 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return Ok(Passed::Again);
         }
-        self.finish(&task, &seen, (plan, reconciled.found, uids.len()), target).await
+        self.finish(&task, seen, (plan, reconciled.found, uids.len()), target).await
     }
 
     /// Under another UIDVALIDITY UIDs are those of other messages.
@@ -311,7 +312,7 @@ impl Pass<'_> {
     async fn finish(
         &mut self,
         task: &Task<'_>,
-        seen: &Seen,
+        mut seen: Seen,
         (mut plan, found, copied): (FolderPlan, usize, usize),
         mut target: Lease<Target>,
     ) -> Result<Passed, Failure> {
@@ -322,6 +323,10 @@ impl Pass<'_> {
         if task.target_lasts {
             if self.memory.short || found > 0 {
                 self.complete_flags(task, &seen.target_listing, &mut plan.flags).await?;
+            }
+            if !plan.flags.is_idle() && !self.by_delta {
+                // It is listed anew then, and two of a million messages are too many.
+                seen.target_listing = Listing::default();
             }
             let since = seen.target_opened.state.highest_modseq;
             changed = self.change_flags(task, &plan.flags, since, &mut target).await?;

@@ -7,18 +7,22 @@
 use super::account::Account;
 use super::event::Event;
 use super::open::Both;
+use super::windows::WINDOW;
 use super::{bytes, removed};
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
 use crate::failure::Failure;
 use crate::imap::{End, Session, Source, Target};
-use crate::mail::{Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, WireName};
-use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Matched, Matching, Need, Offer, is_another};
+use crate::mail::{Digest, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Match, Matched, Matching, Need, Offer, Singles, is_another};
 use std::collections::BTreeSet;
 
 /// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
 /// has seen what was still under way.
 const LOOKS_MAX: usize = 30;
+
+/// Headers asked for at once: their digests take a megabyte, and the turns in between are few.
+const HEADERS_AT_ONCE: usize = 16_384;
 
 /// Of a message whose APPEND was answered with OK, and that is not there.
 pub(super) const NOT_SHOWN: &str = "the target acknowledged it and does not show it";
@@ -211,6 +215,7 @@ async fn target_moved(account: &Account, both: &mut Both, target_name: &WireName
         return Err(Failure::new(Side::Target, crate::failure::Kind::Lost, text));
     }
     both.target_opened = opened;
+    both.target_listing = Listing::default();
     both.target_listing = both.target.session.list(Uid::FIRST, both.target_opened.state).await.map_err(on_target)?;
     Ok(true)
 }
@@ -222,32 +227,70 @@ pub(super) async fn match_once(
     plan: &FolderPlan,
 ) -> Result<Matched, Failure> {
     let offered = offered(account, folder, both, plan).await?;
-    let left = plan.left.iter().map(|(_, offer)| offer.clone());
+    let left = || plan.left.iter().map(|(_, offer)| offer);
+    let likely = likely(&offered, both, plan);
+    let (like, unlike): (Vec<Uid>, Vec<Uid>) = plan
+        .fresh
+        .iter()
+        .filter(|uid| both.source_listing.get(**uid).is_some())
+        .partition(|uid| both.source_listing.get(**uid).is_some_and(|entry| likely.has(&entry)));
+    drop(likely);
+    let nobody = plan.needs.is_empty() && like.is_empty();
+    let mut matched = match nobody || offered.is_empty() && plan.left.is_empty() {
+        true => {
+            let needs = plan.needs.iter().map(|need| (need.source_uid(), need.claim()));
+            let absent = needs.chain(like.into_iter().map(|uid| (uid, Claim::New))).collect();
+            Matched { absent, surplus: offered, ..Matched::default() }
+        }
+        false => match_offered(account, folder, both, plan, (like, offered)).await?,
+    };
+    if !plan.left.is_empty() {
+        let left: BTreeSet<Uid> = left().map(Offer::uid).collect();
+        matched.surplus.retain(|uid| !left.contains(uid));
+        matched.doubles.retain(|(_, uid)| !left.contains(uid));
+    }
+    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
+    Ok(matched)
+}
+
+/// Looks at what is offered, as it is listed.
+fn likely(offered: &[Uid], both: &Both, plan: &FolderPlan) -> Likely {
+    let listed = offered.iter().filter_map(|uid| both.target_listing.get(*uid)).map(|entry| (entry.size, entry.date));
+    let left = plan.left.iter().map(|(_, offer)| (offer.size(), offer.date()));
+    Likely::of(listed.chain(left), offered.len() + plan.left.len(), plan.fresh.len())
+}
+
+/// Matches what the plan needs, and `like`, with what is offered: all that is known by its record, and `offered`.
+async fn match_offered(
+    account: &Account,
+    folder: FolderId,
+    both: &mut Both,
+    plan: &FolderPlan,
+    (like, offered): (Vec<Uid>, Vec<Uid>),
+) -> Result<Matched, Failure> {
     // What another name of this mailbox has put there is held too, and not by another.
     let held = match both.target_opened.state.uid_validity.filter(|_| !offered.is_empty()) {
         Some(validity) => account.ledger.held_by_namesakes(folder, validity).await?,
         None => Vec::new(),
     };
-    let offer = |entry: Entry<'_>| match held.binary_search(&entry.uid) {
-        Ok(_) => Offer::exact(entry),
-        Err(_) => Offer::new(entry),
-    };
-    let offers: Vec<Offer> = offered.into_iter().map(offer).chain(left).collect();
-    let likely = Likely::among(&offers, plan.fresh.len());
-    let (like, unlike): (Vec<Entry<'_>>, Vec<Entry<'_>>) =
-        plan.fresh.iter().filter_map(|uid| both.source_listing.get(*uid)).partition(|entry| likely.has(entry));
-    let unlike: Vec<Uid> = unlike.iter().map(|entry| entry.uid).collect();
-    let fresh = like.into_iter().map(Need::new);
-    let needs: Vec<Need> = plan.needs.iter().cloned().chain(fresh).collect();
-    let estimates = both.target.session.family().quirks().size_is_estimate;
-    let mut matching = Matching::new(needs, offers, estimates);
-    let source = (&mut both.source.session, &both.source_listing);
-    answer(account, &mut matching, source, (&mut both.target.session, &both.target_listing)).await?;
+    let (source, target) = (&mut both.source.session, &mut both.target.session);
+    let listings = (&both.source_listing, &both.target_listing);
+    let left: Vec<Offer> = plan.left.iter().map(|(_, offer)| offer.clone()).collect();
+    let estimates = target.family().quirks().size_is_estimate;
+    let mut singles = Singles::new(listings, (&plan.needs, &left), like.len(), estimates);
+    for asked in like.chunks(HEADERS_AT_ONCE) {
+        singles.source(asked, &headers(source, asked).await?);
+    }
+    drop(like);
+    singles.turn();
+    for asked in offered.chunks(HEADERS_AT_ONCE) {
+        singles.target(asked, &headers(target, asked).await?, |uid| held.binary_search(&uid).is_ok());
+    }
+    drop((offered, held));
+    let (decided, mut matching) = singles.finish(left);
+    answer(account, &mut matching, (source, listings.0), (target, listings.1)).await?;
     let mut matched = matching.finish();
-    let left: BTreeSet<Uid> = plan.left.iter().map(|(_, offer)| offer.uid()).collect();
-    matched.surplus.retain(|uid| !left.contains(uid));
-    matched.doubles.retain(|(_, uid)| !left.contains(uid));
-    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
+    matched.extend(decided);
     Ok(matched)
 }
 
@@ -286,12 +329,7 @@ pub(super) async fn answer(
 }
 
 /// Target messages that no record of this account, or of another into the same mailbox, stands for.
-async fn offered<'b>(
-    account: &Account,
-    folder: FolderId,
-    both: &'b Both,
-    plan: &FolderPlan,
-) -> Result<Vec<Entry<'b>>, Failure> {
+async fn offered(account: &Account, folder: FolderId, both: &Both, plan: &FolderPlan) -> Result<Vec<Uid>, Failure> {
     if both.target_listing.is_empty() || plan.needs.is_empty() && plan.fresh.is_empty() {
         return Ok(Vec::new());
     }
@@ -305,11 +343,8 @@ async fn offered<'b>(
         surplus.iter().map(|surplus| surplus.target).filter(|(epoch, _)| Some(*epoch) == validity).map(|at| at.1),
     );
     held.sort_unstable();
-    let unknown = both
-        .target_listing
-        .iter()
-        .filter(|entry| plan.paired.binary_search(&entry.uid).is_err() && held.binary_search(&entry.uid).is_err());
-    Ok(unknown.collect())
+    let unknown = |uid: &&Uid| plan.paired.binary_search(uid).is_err() && held.binary_search(uid).is_err();
+    Ok(both.target_listing.uids().iter().filter(unknown).copied().collect())
 }
 
 async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(Uid, Option<Digest>)>, Failure> {
@@ -336,6 +371,7 @@ async fn tell_missing(account: &Account, path: &str, missing: &[Uid], listing: &
     }
 }
 
+/// A kill in between leads to the same end: what is not on record by then is looked for by the next pass.
 async fn write_down(
     account: &Account,
     folder: FolderId,
@@ -348,39 +384,10 @@ async fn write_down(
     let is_progress = matched.found.iter().any(|one| one.claim != Claim::Displaced);
     let mut flags = FlagChanges::default();
     if let Some(target_validity) = both.target_opened.state.uid_validity {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for one in &matched.found {
-            let target = (target_validity, one.target_uid);
-            if one.claim == Claim::New {
-                theirs.extend(adopted(both, one.source_uid, target, one.evidence));
-                let source = both.source_listing.get(one.source_uid);
-                if let (Some(source), Some(copy)) = (source, both.target_listing.get(one.target_uid)) {
-                    flags.note(
-                        one.source_uid,
-                        one.target_uid,
-                        &Flags::default(),
-                        &account.carried(source.flags),
-                        copy.flags,
-                    );
-                }
-            } else {
-                // Where it is is known now; its flags and date are proven at the end of the pass, like everybody's.
-                // One with fewer bytes may have been cut off: that is found out there too.
-                let size = both.target_listing.get(one.target_uid).and_then(|entry| entry.size);
-                let sent = plan.needs.iter().find(|need| need.source_uid() == one.source_uid).and_then(Need::size);
-                let altered =
-                    one.evidence == Evidence::BytesAltered && size.zip(sent).is_none_or(|(there, sent)| there >= sent);
-                ours.push((one.source_uid, Landed::Found { target, altered }));
-            }
-        }
-        for (uid, target_uid) in &plan.returned {
-            ours.push((*uid, Landed::Found { target: (target_validity, *target_uid), altered: false }));
-        }
-        ledger.landed(folder, validity, ours).await?;
-        ledger.adopt(folder, validity, theirs).await?;
+        note_landed(account, folder, (both, target_validity), plan, &matched.found).await?;
+        flags = adopt(account, folder, (both, target_validity), &matched.found).await?;
     }
-    let mut to_copy = Vec::new();
-    let (mut retract, mut settle) = (Vec::new(), Vec::new());
+    let (mut to_copy, mut retract, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     for (uid, claim) in matched.absent {
         let listed = both.source_listing.get(uid).is_some();
         match claim {
@@ -391,19 +398,7 @@ async fn write_down(
             }
             // It was acknowledged, and is not there: sending it again would go on for ever with a target that drops what
             // it thinks it has.
-            Claim::Acknowledged => settle.push(Settlement {
-                source_uid: uid,
-                fate: Fated::Missing,
-                size: 0,
-                date: None,
-                trouble: Some(Trouble {
-                    kind: "missing".to_owned(),
-                    words: NOT_SHOWN.to_owned(),
-                    subject: String::new(),
-                    date_header: String::new(),
-                    size: both.source_listing.get(uid).and_then(|entry| entry.size).unwrap_or(0),
-                }),
-            }),
+            Claim::Acknowledged => missing.push(uid),
         }
     }
     to_copy.sort_unstable();
@@ -413,32 +408,117 @@ async fn write_down(
         Some(floor) => ledger.give_up(folder, validity, floor, retract).await?,
         None => ledger.retract(folder, validity, retract).await?,
     }
-    ledger.settle(folder, validity, settle).await?;
-    // The ledger lets no message be intended that it holds for landed.
-    let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok());
-    let taken: BTreeSet<Uid> = matched.found.iter().map(|one| one.target_uid).collect();
-    // Where the number is another message's by now, what was found for that one is on record already.
-    let placed: BTreeSet<Uid> = matched.found.iter().map(|one| one.source_uid).collect();
-    let replaced = plan.left.iter().filter(|(uid, offer)| taken.contains(&offer.uid()) && !placed.contains(uid));
-    let replaced = replaced.map(|(uid, _)| uid);
-    let ended = |uid: &Uid, fate| Settlement { source_uid: *uid, fate, size: 0, date: None, trouble: None };
-    ledger.settle(folder, validity, lost.chain(replaced).map(|uid| ended(uid, Fated::Gone)).collect()).await?;
-    let removed = plan.removed.iter().map(|uid| Settlement {
+    let size = |uid: Uid| both.source_listing.get(uid).and_then(|entry| entry.size).unwrap_or(0);
+    let ended = |source_uid: Uid, fate| Settlement { source_uid, fate, size: 0, date: None, trouble: None };
+    let troubled = |uid: Uid, fate, kind: &str, words: &str| Settlement {
         trouble: Some(Trouble {
-            kind: "removed".to_owned(),
-            words: "its copy was there and has been taken away".to_owned(),
+            kind: kind.to_owned(),
+            words: words.to_owned(),
             subject: String::new(),
             date_header: String::new(),
-            size: both.source_listing.get(*uid).and_then(|entry| entry.size).unwrap_or(0),
+            size: size(uid),
         }),
-        ..ended(uid, Fated::Removed)
-    });
-    ledger.settle(folder, validity, removed.collect()).await?;
+        ..ended(uid, fate)
+    };
+    let missing = missing.into_iter().map(|uid| troubled(uid, Fated::Missing, "missing", NOT_SHOWN));
+    settle(account, folder, validity, missing).await?;
+    // The ledger lets no message be intended that it holds for landed.
+    let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok()).copied();
+    let replaced = replaced(plan, &matched.found);
+    settle(account, folder, validity, lost.chain(replaced).map(|uid| ended(uid, Fated::Gone))).await?;
+    let words = "its copy was there and has been taken away";
+    let removed = plan.removed.iter().map(|uid| troubled(*uid, Fated::Removed, "removed", words));
+    settle(account, folder, validity, removed).await?;
     Ok(Reconciled { to_copy, found, is_progress, flags })
 }
 
+/// Writes down where messages are that were sent before.
+async fn note_landed(
+    account: &Account,
+    folder: FolderId,
+    (both, target_validity): (&Both, UidValidity),
+    plan: &FolderPlan,
+    found: &[Match],
+) -> Result<(), Failure> {
+    let landed = found.iter().filter(|one| one.claim != Claim::New).map(|one| {
+        // Where it is is known now; its flags and date are proven at the end of the pass, like everybody's.
+        // One with fewer bytes may have been cut off: that is found out there too.
+        let size = both.target_listing.get(one.target_uid).and_then(|entry| entry.size);
+        let sent = plan.need(one.source_uid).and_then(Need::size);
+        let altered =
+            one.evidence == Evidence::BytesAltered && size.zip(sent).is_none_or(|(there, sent)| there >= sent);
+        (one.source_uid, Landed::Found { target: (target_validity, one.target_uid), altered })
+    });
+    let returned = plan.returned.iter().map(|(uid, target_uid)| {
+        let target = (target_validity, *target_uid);
+        (*uid, Landed::Found { target, altered: false })
+    });
+    let mut landed = landed.chain(returned);
+    loop {
+        let window: Vec<(Uid, Landed)> = landed.by_ref().take(WINDOW).collect();
+        if window.is_empty() {
+            return Ok(());
+        }
+        account.ledger.landed(folder, both.source_validity, window).await?;
+    }
+}
+
+/// Writes down what was there before. Gives what it lacks of the source's flags.
+async fn adopt(
+    account: &Account,
+    folder: FolderId,
+    (both, target_validity): (&Both, UidValidity),
+    found: &[Match],
+) -> Result<FlagChanges, Failure> {
+    let mut flags = FlagChanges::default();
+    for window in found.chunks(WINDOW) {
+        let mut theirs = Vec::new();
+        for one in window.iter().filter(|one| one.claim == Claim::New) {
+            theirs.extend(adopted(both, one.source_uid, (target_validity, one.target_uid), one.evidence));
+            let source = both.source_listing.get(one.source_uid);
+            if let (Some(source), Some(copy)) = (source, both.target_listing.get(one.target_uid)) {
+                let wanted = account.carried(source.flags);
+                flags.note(one.source_uid, one.target_uid, &Flags::default(), &wanted, copy.flags);
+            }
+        }
+        account.ledger.adopt(folder, both.source_validity, theirs).await?;
+    }
+    Ok(flags)
+}
+
+async fn settle(
+    account: &Account,
+    folder: FolderId,
+    validity: UidValidity,
+    mut settlements: impl Iterator<Item = Settlement>,
+) -> Result<(), Failure> {
+    loop {
+        let window: Vec<Settlement> = settlements.by_ref().take(WINDOW).collect();
+        if window.is_empty() {
+            return Ok(());
+        }
+        account.ledger.settle(folder, validity, window).await?;
+    }
+}
+
+/// Gives the messages that have left the source and whose copy is now another's.
+fn replaced<'p>(plan: &'p FolderPlan, found: &[Match]) -> impl Iterator<Item = Uid> + use<'p> {
+    let (mut uids, mut copies) = (BTreeSet::new(), BTreeSet::new());
+    for (uid, offer) in &plan.left {
+        uids.insert(*uid);
+        copies.insert(offer.uid());
+    }
+    let taken: BTreeSet<Uid> = found.iter().map(|one| one.target_uid).filter(|uid| copies.contains(uid)).collect();
+    // Where the number is another message's by now, what was found for that one is on record already.
+    let placed: BTreeSet<Uid> = found.iter().map(|one| one.source_uid).filter(|uid| uids.contains(uid)).collect();
+    plan.left
+        .iter()
+        .filter(move |(uid, offer)| taken.contains(&offer.uid()) && !placed.contains(uid))
+        .map(|(uid, _)| *uid)
+}
+
 /// The record of a message that was there before. It has no base of flags: the source's are added, none is removed.
-fn adopted(both: &Both, uid: Uid, target: (crate::mail::UidValidity, Uid), evidence: Evidence) -> Option<Record> {
+fn adopted(both: &Both, uid: Uid, target: (UidValidity, Uid), evidence: Evidence) -> Option<Record> {
     let entry = both.source_listing.get(uid)?;
     Some(Record {
         source_uid: uid,

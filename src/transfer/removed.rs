@@ -93,6 +93,9 @@ pub(super) async fn recall(
     if !account.mode.accept && plan::is_many(recalled.gone, recalled.were) {
         return Err(ask(&both.target_path, recalled.gone, recalled.were));
     }
+    if recalled.removed.is_empty() {
+        return Ok(Vec::new());
+    }
     // Records of several epochs may have the same UID: each is numbered by its place.
     let offers: Vec<Offer> =
         recalled.removed.iter().zip(1..).filter_map(|(record, at)| Offer::recalled(record, Uid::new(at)?)).collect();

@@ -183,7 +183,7 @@ async fn read_all(liar: Arc<Liar>) -> Result<(Vec<u32>, Vec<u32>), ImapError> {
     let wanted: Vec<(Uid, u64)> = listing.uids().iter().take(100).map(|uid| (*uid, 5)).collect();
     let room = BodyRoom::new(1 << 20, 1 << 16, &std::env::temp_dir());
     let (out, mut fetched) = mpsc::channel(100);
-    session.fetch_bodies(&mailhaul::imap::Wanted::of(&wanted), &room, &Free, &out).await?;
+    session.fetch_bodies(&mailhaul::imap::Wanted::of(wanted.iter().copied()), &room, &Free, &out).await?;
     drop(out);
     let mut came = Vec::new();
     while let Some(one) = fetched.recv().await {

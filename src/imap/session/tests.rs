@@ -55,7 +55,7 @@ fn seen(flags: &str) -> Fetch {
 }
 
 #[test]
-fn a_listing_has_bounds_in_flags_and_in_disorder() {
+fn a_listing_has_a_bound_in_flags_and_none_in_disorder() {
     let uid = |at: u32| Uid::new(at).unwrap();
     let mut gathered = Gathering::default();
     let mut known = (1..100).map(|at| gathered.take(uid(at), seen("a"), 1 << 20));
@@ -64,5 +64,6 @@ fn a_listing_has_bounds_in_flags_and_in_disorder() {
     assert!(new.any(|taken| taken.is_err()));
     let mut gathered = Gathering::default();
     let mut disorder = (1..100).rev().map(|at| gathered.take(uid(at), seen(""), 1 << 20));
-    assert!(disorder.any(|taken| taken.is_err()));
+    assert!(disorder.all(|taken| taken.is_ok()));
+    assert_eq!(gathered.finish().len(), 99);
 }
