@@ -12,7 +12,7 @@
 
 use super::account::Account;
 use super::event::Event;
-use super::lanes::{Lanes, Open, Work};
+use super::lanes::{Ended, Lanes, Open, Work};
 use super::pool::Lease;
 use super::stable;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
@@ -183,26 +183,41 @@ pub(super) async fn copy(
             None => std::future::pending().await,
         }
     };
-    let (intended, appended, recorded, (fetched, checked)) = tokio::select! {
+    let (intended, appended, recorded, watched) = tokio::select! {
         all = all => all,
         never = beside => match never {},
     };
     let mut copied = stage.copied;
-    let beside = lanes.map(Lanes::end).unwrap_or_default();
-    note_refused(&mut copied, beside.refused);
     let gave_way = asking.get().filter(|_| halt.is_cancelled()).map(|side| gave_way(*side));
-    let check_failure = match checked {
-        Some(Ok(again)) => {
-            copied.checked = Some(again);
-            None
-        }
-        Some(Err(failure)) => Some(failure),
-        None => None,
+    let beside = lanes.map(Lanes::end).unwrap_or_default();
+    let (lease, fetch_failure) = note_fetched(&mut copied, watched, beside, careful);
+    let Recorded { acknowledged, refused, apart, blamed, failure } = recorded;
+    (copied.acknowledged, copied.apart, copied.blamed) = (acknowledged, apart, blamed);
+    copied.refused.extend(refused);
+    copied.unanswered = flight.lock().first();
+    let append_failure = appended.err().map(|error| error.failure(Side::Target));
+    // The target's own words come before what followed from them.
+    copied.failure = failure.or(append_failure).or(intended.err()).or(fetch_failure).or(gave_way);
+    (lease.filter(|lease| lease.session.is_usable()), copied)
+}
+
+/// Notes what did not come, and gives why, with the first connection's lease.
+fn note_fetched(
+    copied: &mut Copied,
+    (fetched, checked): Watched,
+    beside: Ended,
+    careful: bool,
+) -> (Option<Lease<Source>>, Option<Failure>) {
+    note_refused(copied, beside.refused);
+    let (checked, check_failure) = match checked.transpose() {
+        Ok(checked) => (checked, None),
+        Err(failure) => (None, Some(failure)),
     };
+    copied.checked = checked;
     let (lease, fetch_failure) = match fetched {
         None => (None, None),
         Some(Ok((lease, Ok(refused)))) => {
-            note_refused(&mut copied, refused);
+            note_refused(copied, refused);
             (lease, None)
         }
         Some(Ok((lease, Err((failure, under_way))))) => {
@@ -211,20 +226,7 @@ pub(super) async fn copy(
         }
         Some(Err(_)) => (None, Some(Failure::new(Side::Source, Kind::Lost, "fetch messages: the task ended"))),
     };
-    let Recorded { acknowledged, refused, apart, blamed, failure } = recorded;
-    (copied.acknowledged, copied.apart, copied.blamed) = (acknowledged, apart, blamed);
-    copied.refused.extend(refused);
-    copied.unanswered = flight.lock().first();
-    let append_failure = appended.err().map(|error| error.failure(Side::Target));
-    // The target's own words come before what followed from them.
-    copied.failure = failure
-        .or(append_failure)
-        .or(beside.failure)
-        .or(intended.err())
-        .or(fetch_failure)
-        .or(check_failure)
-        .or(gave_way);
-    (lease.filter(|lease| lease.session.is_usable()), copied)
+    (lease, beside.failure.or(fetch_failure).or(check_failure))
 }
 
 /// Halts what is under way where another account waits for a connection and this one has several: what was sent is waited for.
@@ -298,7 +300,7 @@ async fn watch_fetch(
     fetching: AbortOnDropHandle<Fetching>,
     last: bool,
     halt: &CancellationToken,
-) -> (Option<Joined>, Option<Result<Option<(Uid, Digest)>, Failure>>) {
+) -> Watched {
     let all = async {
         let mut fetched = fetching.await;
         let checked = match &mut fetched {
@@ -316,7 +318,8 @@ async fn watch_fetch(
     }
 }
 
-type Joined = Result<Fetching, tokio::task::JoinError>;
+/// What the first connection fetched, and what looking at the source again gave. None: nobody waited for it.
+type Watched = (Option<Result<Fetching, tokio::task::JoinError>>, Option<Result<Option<(Uid, Digest)>, Failure>>);
 
 type Fetching = (Option<Lease<Source>>, Result<Vec<RefusedFetch>, (Failure, Option<Uid>)>);
 
