@@ -5,7 +5,7 @@ use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::lanes::Spare;
 use super::pool::{Pool, PoolParts};
-use super::shares::Shares;
+use super::shares::{self, Shares};
 use super::standing::Standing;
 pub(super) use super::survey::Survey;
 use super::{Context, Mode, audit, names};
@@ -80,7 +80,7 @@ impl Account {
         let shared = &context.shared;
         let standing = Arc::new(Standing::new(&account.name, id, &ledger, &context.events));
         let parts = |side: Side, mailbox: &config::Mailbox, limits: &Limits, reached| {
-            let host = format!("{side} {}:{}", mailbox.endpoint.host, mailbox.endpoint.port);
+            let host = shares::host(side, mailbox);
             let owner = match side {
                 Side::Source => (key.source_host(), key.source_user()),
                 Side::Target => (key.target_host(), key.target_user()),
@@ -275,7 +275,7 @@ async fn run_prepared(
     let (begun, survey) = tokio::join!(begun, prepared.survey_patiently(&context.job.folders));
     begun?;
     let mut ran = match survey {
-        Ok(survey) => run_folders(context, &prepared, survey, || shares.part(account), shares, end).await,
+        Ok(survey) => run_folders(context, &prepared, survey, (account, shares), end).await,
         Err(failure) => Err(failure),
     };
     if ran.is_ok() {
@@ -339,8 +339,7 @@ async fn run_folders(
     context: &Context,
     account: &Arc<Account>,
     survey: Survey,
-    part: impl Fn() -> usize,
-    shares: &Shares,
+    (config, shares): (&config::Account, &Shares),
     end: &mut AccountEnd,
 ) -> Result<(), Failure> {
     let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
@@ -360,7 +359,7 @@ async fn run_folders(
     let (mut running, mut stopped_by, mut had) = (JoinSet::new(), None, [0, 0]);
     loop {
         // As many as it may have now; what no folder needs may be shared by those under way.
-        let now = limits.map(|limit| limit.min(part()));
+        let now = limits.map(|limit| limit.min(shares.part(config)));
         while had[0] < now[0] && had[1] < now[1] && !is_done(&waiting, running.len()) {
             running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
             had = had.map(|had| had + 1);

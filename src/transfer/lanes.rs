@@ -7,7 +7,7 @@
 
 use super::account::Account;
 use super::copy::{Flight, Task};
-use super::pool::{Lease, Pool};
+use super::pool::Lease;
 use super::stable::numbered_anew;
 use crate::failure::Failure;
 use crate::imap::{self, Answer, Brake as _, Fetched, Incoming, RefusedFetch, Source, Wanted};
@@ -166,9 +166,8 @@ impl<'a> Lanes<'a> {
         let (retired, alive) = self.open.add(Side::Source);
         let (wanted, ended) = (wanted.beside(retired.clone()), Arc::clone(&self.ended));
         self.running.push(Box::pin(async move {
-            let Some(mut lease) = sign_in(&account.source, halt, &retired).await else {
-                return full(&ended, Side::Source, spare);
-            };
+            let Some(signed_in) = unless([halt, &retired], account.source.take_beside()).await else { return };
+            let Ok(mut lease) = signed_in else { return full(&ended, Side::Source, spare) };
             // Nothing is left of which there could be more.
             let (Some(bodies), Some(coming)) = (bodies.upgrade(), coming.upgrade()) else {
                 return account.source.keep(lease);
@@ -205,9 +204,8 @@ impl<'a> Lanes<'a> {
         let (retired, alive) = self.open.add(Side::Target);
         let (incoming, ended) = (incoming.beside(retired.clone()), Arc::clone(&self.ended));
         self.running.push(Box::pin(async move {
-            let Some(mut lease) = sign_in(&account.target, halt, &retired).await else {
-                return full(&ended, Side::Target, spare);
-            };
+            let Some(signed_in) = unless([halt, &retired], account.target.take_beside()).await else { return };
+            let Ok(mut lease) = signed_in else { return full(&ended, Side::Target, spare) };
             let Some(answers) = answers.upgrade() else { return account.target.keep(lease) };
             let into = imap::Destination { folder: task.target_name, validity: task.target_validity, together };
             let brake = account.target.brake.until(halt);
@@ -222,16 +220,13 @@ impl<'a> Lanes<'a> {
     }
 }
 
-async fn sign_in<E: imap::End>(
-    pool: &Pool<E>,
-    halt: &CancellationToken,
-    retired: &CancellationToken,
-) -> Option<Lease<E>> {
+/// None: either was cancelled before.
+async fn unless<T>([one, other]: [&CancellationToken; 2], act: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
-        () = halt.cancelled() => None,
-        () = retired.cancelled() => None,
-        taken = pool.take_beside() => taken.ok(),
+        () = one.cancelled() => None,
+        () = other.cancelled() => None,
+        done = act => Some(done),
     }
 }
 

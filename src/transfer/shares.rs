@@ -1,25 +1,27 @@
 //! How many connections an account takes of those that its hosts let all accounts have together: as many as the others, so
 //! that nobody has to be asked for one back; more, as others come to their end.
 
-use crate::config::{Account, Job};
+use crate::config::{Account, Job, Mailbox};
 use crate::mail::Side;
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 /// Clones of the receiver hear whenever an account has ended.
 pub(super) struct Shares {
-    /// Accounts that have not ended, by side and host.
-    left: watch::Sender<BTreeMap<(Side, String), usize>>,
+    /// Accounts that have not ended, by host.
+    left: watch::Sender<BTreeMap<String, usize>>,
     /// Accounts worked on at once.
     at_once: usize,
     /// Connections that a host lets all of them have.
     max: Option<usize>,
 }
 
-fn hosts(account: &Account) -> [(Side, String); 2] {
-    let host = |side, mailbox: &crate::config::Mailbox| {
-        (side, format!("{}:{}", mailbox.endpoint.host.to_lowercase(), mailbox.endpoint.port))
-    };
+/// Gives what a host is known by to all who share its connections.
+pub(super) fn host(side: Side, mailbox: &Mailbox) -> String {
+    format!("{side} {}:{}", mailbox.endpoint.host.to_lowercase(), mailbox.endpoint.port)
+}
+
+fn hosts(account: &Account) -> [String; 2] {
     [host(Side::Source, &account.source), host(Side::Target, &account.target)]
 }
 
@@ -48,7 +50,7 @@ impl Shares {
         });
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<BTreeMap<(Side, String), usize>> {
+    pub(super) fn changes(&self) -> watch::Receiver<BTreeMap<String, usize>> {
         self.left.subscribe()
     }
 }
