@@ -510,15 +510,24 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
 
     async fn literal(&mut self, mut outgoing: Outgoing, brake: &impl Brake) -> Result<(), Broken> {
         let length = outgoing.body.length();
-        let (mut sent, mut piece) = (0, Vec::new());
+        let (mut sent, mut spooled) = (0, Vec::new());
         while sent < length {
-            outgoing.body.read_up_to(piece_max(brake.burst().1), sent, &mut piece).await.map_err(Broken::Local)?;
+            let most = piece_max(brake.burst().1);
+            let piece = outgoing.body.piece(most, sent, &mut spooled).await.map_err(Broken::Local)?;
             self.hold(brake.bytes(piece.len() as u64)).await?.map_err(Broken::held)?;
-            self.buffer.extend_from_slice(&piece);
+            self.put(piece).await?;
             sent += piece.len() as u64;
-            self.write_if_large().await?;
         }
         Ok(())
+    }
+
+    /// Adds to what goes out next; what is much by itself goes from where it lies.
+    async fn put(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let beside = if bytes.len() < WRITE { bytes.len() } else { WRITE.saturating_sub(self.buffer.len()) % WRITE };
+        let (beside, rest) = bytes.split_at(beside);
+        self.buffer.extend_from_slice(beside);
+        self.write_if_large().await?;
+        write(self.io, rest, self.timeout, &self.progress).await
     }
 
     async fn keep_alive(&mut self) -> Result<(), Broken> {

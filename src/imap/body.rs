@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Written to a spool file at once.
 const WRITE: usize = 256 * 1024;
+/// Read at once.
+const PIECE: usize = 64 * 1024;
 /// As much of a header as goes into its digest.
 const HEADER_MAX: usize = 256 * 1024;
 
@@ -131,23 +133,27 @@ struct Scan {
 
 impl Scan {
     fn feed(&mut self, bytes: &[u8], header: bool) {
-        self.traits.nul |= memchr::memchr(0, bytes).is_some();
         if header && !self.traits.eight_bit_header {
             self.traits.eight_bit_header = !bytes.is_ascii();
         }
-        let mut ends = 0;
-        for at in memchr::memchr_iter(b'\n', bytes) {
-            let before = if at == 0 { self.last } else { bytes[at - 1] };
-            self.traits.bare_lf |= before != b'\r';
-            ends += usize::from(at > 0 && before == b'\r');
+        let Some((first, rest)) = bytes.split_first() else { return };
+        self.pairs(&[self.last], &[*first]);
+        self.pairs(&bytes[..rest.len()], rest);
+        self.last = rest.last().copied().unwrap_or(*first);
+    }
+
+    /// Looks at bytes and at the one after each of them; without a branch, so that many are compared at once.
+    fn pairs(&mut self, before: &[u8], after: &[u8]) {
+        let (mut nul, mut bare_lf, mut bare_cr) = (false, false, false);
+        for (before, after) in before.iter().zip(after) {
+            let (cr, lf) = (*before == b'\r', *after == b'\n');
+            nul |= *after == 0;
+            bare_lf |= lf & !cr;
+            bare_cr |= cr & !lf;
         }
-        // What a CR at the end belongs to is not known yet.
-        let returns = memchr::memchr_iter(b'\r', bytes).count() - usize::from(bytes.last() == Some(&b'\r'));
-        self.traits.bare_cr |= returns != ends;
-        if let Some(first) = bytes.first() {
-            self.traits.bare_cr |= self.last == b'\r' && *first != b'\n';
-        }
-        self.last = bytes.last().copied().unwrap_or(self.last);
+        self.traits.nul |= nul;
+        self.traits.bare_lf |= bare_lf;
+        self.traits.bare_cr |= bare_cr;
     }
 }
 
@@ -357,9 +363,9 @@ impl Body {
     pub async fn beginning(&mut self, length: u64) -> std::io::Result<(Digest, bool)> {
         let mut sha = Sha256::new();
         let blank = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0);
-        let (mut at, mut piece, mut said, mut says_more) = (0, Vec::new(), false, false);
+        let (mut at, mut spooled, mut said, mut says_more) = (0, Vec::new(), false, false);
         while at < self.length {
-            self.read(at, &mut piece).await?;
+            let piece = self.piece(PIECE, at, &mut spooled).await?;
             let inside = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
             let (first, rest) = piece.split_at(inside);
             sha.update(first);
@@ -375,10 +381,10 @@ impl Body {
     /// # Errors
     /// What hinders reading or writing; the file may hold a part then.
     pub async fn save(&mut self, file: &mut File) -> std::io::Result<()> {
-        let (mut at, mut piece) = (0, Vec::new());
+        let (mut at, mut spooled) = (0, Vec::new());
         while at < self.length {
-            self.read(at, &mut piece).await?;
-            file.write_all(&piece).await?;
+            let piece = self.piece(PIECE, at, &mut spooled).await?;
+            file.write_all(piece).await?;
             at += piece.len() as u64;
         }
         file.flush().await
@@ -389,40 +395,38 @@ impl Body {
     /// # Errors
     /// What hinders the spool file.
     pub async fn likeness(&mut self) -> std::io::Result<Digest> {
-        let (mut likeness, mut piece, mut at) = (Likeness::default(), Vec::new(), 0);
+        let (mut likeness, mut spooled, mut at) = (Likeness::default(), Vec::new(), 0);
         while at < self.length {
-            self.read(at, &mut piece).await?;
-            likeness.update(&piece);
+            let piece = self.piece(PIECE, at, &mut spooled).await?;
+            likeness.update(piece);
             at += piece.len() as u64;
         }
         Ok(likeness.finish())
     }
 
-    /// Gives the bytes piece by piece.
-    async fn read(&mut self, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-        /// One read of the spool file.
-        const CHUNK: usize = 64 * 1024;
-        self.read_up_to(CHUNK, at, buffer).await
-    }
-
-    /// As `read`, in pieces of at most so many bytes. Where there are fewer than its length says, that is an error.
-    pub(super) async fn read_up_to(&mut self, most: usize, at: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    /// Gives the bytes from `at` on, at most so many; `at` is 0 first, then where the last piece ended. What is read from a
+    /// file stands in `spooled`. Where there are fewer than its length says, that is an error.
+    pub(super) async fn piece<'a>(
+        &'a mut self,
+        most: usize,
+        at: u64,
+        spooled: &'a mut Vec<u8>,
+    ) -> std::io::Result<&'a [u8]> {
         let length = (most as u64).min(self.length - at) as usize;
         match &mut self.store {
             Store::Memory(bytes, _) => {
                 let piece = bytes.get(at as usize..at as usize + length);
-                buffer.clear();
-                buffer.extend_from_slice(piece.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                piece.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
             }
             Store::Spool(file) => {
                 if at == 0 {
                     file.seek(SeekFrom::Start(0)).await?;
                 }
-                buffer.resize(length, 0);
-                file.read_exact(buffer).await?;
+                spooled.resize(length, 0);
+                file.read_exact(spooled).await?;
+                Ok(spooled)
             }
         }
-        Ok(())
     }
 }
 
@@ -441,10 +445,9 @@ mod tests {
     }
 
     async fn bytes(body: &mut Body) -> Vec<u8> {
-        let (mut all, mut piece) = (vec![], vec![]);
+        let (mut all, mut spooled) = (vec![], vec![]);
         while (all.len() as u64) < body.length() {
-            body.read(all.len() as u64, &mut piece).await.unwrap();
-            all.extend_from_slice(&piece);
+            all.extend_from_slice(body.piece(PIECE, all.len() as u64, &mut spooled).await.unwrap());
         }
         all
     }
