@@ -268,7 +268,7 @@ impl Ledger {
     pub async fn account(&self, key: &AccountKey, job: JobReference) -> Result<AccountId, LedgerError> {
         let wanted = (key.clone(), job.clone());
         // A second run that changes nothing writes nothing.
-        if let Some(id) = self.read(move |connection| find_account(connection, &wanted.0, &wanted.1)).await? {
+        if let Some(id) = self.read_written(move |connection| find_account(connection, &wanted.0, &wanted.1)).await? {
             return Ok(AccountId(id));
         }
         let key = key.clone();
@@ -305,7 +305,7 @@ impl Ledger {
     pub async fn begin(&self, account: AccountId) -> Result<(), LedgerError> {
         const SQL: &str = "SELECT state FROM accounts WHERE id = ?1";
         let state: Option<String> = self
-            .read(move |connection| Ok(connection.query_row(SQL, [account.0], |row| row.get(0)).optional()?))
+            .read_written(move |connection| Ok(connection.query_row(SQL, [account.0], |row| row.get(0)).optional()?))
             .await?;
         match state.map(|text| codec::json(&text, 0)).transpose() {
             Ok(Some(AccountState::New)) => self.set_account_state(account, AccountState::Interrupted).await,
@@ -353,7 +353,7 @@ impl Ledger {
             Side::Source => "SELECT source_reached FROM accounts WHERE id = ?1",
             Side::Target => "SELECT target_reached FROM accounts WHERE id = ?1",
         };
-        self.read(move |connection| {
+        self.read_written(move |connection| {
             let found = connection.query_row(sql, [account.0], |row| row.get(0)).optional()?;
             found.ok_or_else(|| LedgerError::Unknown(format!("account {account}")).into())
         })
@@ -372,7 +372,8 @@ impl Ledger {
         let (source, target) = (folded(source), folded(target));
         let path = codec::of_json(path).map_err(|error| self.inner.place.fault(error.into()))?;
         let wanted = (source.clone(), target.clone(), path.clone());
-        let found = self.read(move |connection| find_folder(connection, account, &wanted.0, &wanted.1, &wanted.2));
+        let found =
+            self.read_written(move |connection| find_folder(connection, account, &wanted.0, &wanted.1, &wanted.2));
         if let Some(row) = found.await? {
             return Ok(row);
         }
@@ -390,8 +391,10 @@ impl Ledger {
             Ok(id)
         });
         let id = id.await?;
-        self.read(move |connection| Ok(connection.query_row(&format!("{FOLDER} WHERE id = ?1"), [id], folder_row)?))
-            .await
+        self.read_written(move |connection| {
+            Ok(connection.query_row(&format!("{FOLDER} WHERE id = ?1"), [id], folder_row)?)
+        })
+        .await
     }
 
     /// Remembers what both sides were, or forgets it.
@@ -417,7 +420,7 @@ impl Ledger {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let (messages, bytes) = (number(messages), bytes.map(number));
         let known: Option<(Option<i64>, Option<i64>)> = self
-            .read(move |connection| {
+            .read_of(folder, move |connection| {
                 let found = connection.query_row(KNOWN, [folder.0], |row| Ok((row.get(0)?, row.get(1)?)));
                 Ok(found.optional()?)
             })
@@ -426,7 +429,7 @@ impl Ledger {
         if known.is_some_and(|(known, sized)| known == Some(messages) && (bytes.is_none() || sized == bytes)) {
             return Ok(());
         }
-        self.queue(move |connection| {
+        self.queue(folder, move |connection| {
             let values = params![folder.0, messages, bytes];
             connection.execute("UPDATE folders SET listed = ?2, listed_bytes = ?3 WHERE id = ?1", values)?;
             Ok(0)
@@ -436,7 +439,7 @@ impl Ledger {
 
     /// Gives the job file an account was last run from, for the lock to name.
     pub(super) async fn lock_facts(&self, account: AccountId) -> Result<(AccountKey, PathBuf), LedgerError> {
-        self.read(move |connection| {
+        self.read_written(move |connection| {
             let facts = connection.query_row(
                 "SELECT source_host, source_user, target_host, target_user, job_path FROM accounts WHERE id = ?1",
                 [account.0],

@@ -54,12 +54,11 @@ use lock::Presence;
 use rusqlite::Connection;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
-use writer::{Request, Shared, Work, Writer};
+use writer::{About, Request, Shared, Work, Writer};
 
 /// Connections kept open for reading; more are opened while they are needed.
 const READERS_KEPT: usize = 4;
@@ -167,16 +166,16 @@ impl Ledger {
         .await
     }
 
-    /// Hands work over; waits only where too much is waiting already.
+    /// Hands work over that is about a folder; waits only where too much is waiting already.
     async fn queue(
         &self,
+        about: impl Into<About>,
         work: impl Fn(&Connection) -> Result<i64, Fault> + Send + 'static,
     ) -> Result<(), LedgerError> {
-        let work: Work = Box::new(work);
+        let (work, about): (Work, _) = (Box::new(work), about.into());
         let writer = self.inner.writer.as_ref().ok_or(LedgerError::ReadOnly)?;
-        // Counted before it is sent: a reader that sees as many committed as queued has missed none.
-        writer.shared.queued.fetch_add(1, Ordering::SeqCst);
-        match writer.requests.try_send(Request::Queued(work)) {
+        writer.shared.queues(about);
+        match writer.requests.try_send(Request::Queued(work, about)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Disconnected(_)) => Err(writer.shared.ended()),
             Err(TrySendError::Full(request)) => {
@@ -194,6 +193,26 @@ impl Ledger {
         if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags()) {
             self.write(|_| Ok(0)).await?;
         }
+        self.read_written(work).await
+    }
+
+    /// As [`Self::read`], what is about one folder: what is queued for others is not waited for.
+    async fn read_of<T: Send + 'static>(
+        &self,
+        folder: FolderId,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags_of(folder)) {
+            self.write(|_| Ok(0)).await?;
+        }
+        self.read_written(work).await
+    }
+
+    /// Reads in one snapshot what is never queued.
+    async fn read_written<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.read(work)).await
     }

@@ -108,7 +108,7 @@ impl Ledger {
                 ON theirs.target_host = mine.target_host AND lower(theirs.target_user) = lower(mine.target_user)
             JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
             WHERE this.id = ?1";
-        self.read(move |connection| {
+        self.read_written(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let mut rows = select.query([folder.0])?;
             let mut found = Vec::new();

@@ -229,7 +229,7 @@ impl Ledger {
         since: SystemTime,
     ) -> Result<Vec<Uid>, LedgerError> {
         const SQL: &str = "SELECT uid FROM troubles WHERE folder = ?1 AND validity = ?2 AND at >= ?3 ORDER BY uid";
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let values = params![folder.0, validity.value(), codec::of_time(since)];
             let rows = select.query_map(values, |row| codec::uid(row, 0))?;
@@ -312,7 +312,7 @@ impl Ledger {
             WHERE folder = ?1 AND validity = ?2 AND uid > ?3 AND subject = '' AND date_header = ''
             ORDER BY uid LIMIT ?4";
         let (after, limit) = (after.map_or(0, Uid::value), i64::try_from(limit).unwrap_or(i64::MAX));
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map(params![folder.0, validity.value(), after, limit], |row| codec::uid(row, 0))?;
             Ok(rows.collect::<Result<_, _>>()?)

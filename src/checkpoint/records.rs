@@ -146,7 +146,7 @@ impl Ledger {
         if messages.is_empty() {
             return Ok(());
         }
-        self.queue(move |connection| {
+        self.queue(folder, move |connection| {
             let is_troubled = is_troubled(connection, folder)?;
             for run in messages.chunk_by(|one, next| follows(*one, *next)) {
                 if !land_run(connection, folder, validity, run)? {
@@ -244,7 +244,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         const SQL: &str = "UPDATE OR FAIL records SET evidence = ?5 WHERE folder = ?1 AND validity = ?2
              AND uid BETWEEN ?3 AND ?4 AND stage IN (1, 2) AND evidence <> ?5";
-        self.queue(move |connection| {
+        self.queue(folder, move |connection| {
             let mut update = connection.prepare_cached(SQL)?;
             for run in proofs.chunk_by(|(uid, one), (next, other)| is_next(*uid, *next) && one == other) {
                 let (first, evidence) = run[0];
@@ -265,7 +265,7 @@ impl Ledger {
         agreed: Vec<(Uid, Flags)>,
     ) -> Result<(), LedgerError> {
         const SQL: &str = "UPDATE records SET flags = ?4 WHERE folder = ?1 AND validity = ?2 AND uid = ?3";
-        self.queue(move |connection| {
+        self.queue(folder, move |connection| {
             let mut update = connection.prepare_cached(SQL)?;
             for (uid, flags) in &agreed {
                 update.execute(params![folder.0, validity.value(), uid.value(), flags.to_string()])?;
@@ -304,7 +304,7 @@ impl Ledger {
         text: &str,
     ) -> Result<(), LedgerError> {
         let text = cut(text).to_owned();
-        self.queue(move |connection| {
+        self.queue(folder, move |connection| {
             work_under(connection, folder, validity)?;
             connection
                 .prepare_cached(
@@ -368,7 +368,7 @@ impl Ledger {
         validity: UidValidity,
         uid: Uid,
     ) -> Result<Option<Record>, LedgerError> {
-        self.read(move |connection| find(connection, folder, validity, uid)).await
+        self.read_of(folder, move |connection| find(connection, folder, validity, uid)).await
     }
 
     /// Gives all open intents in UID order: after a kill at most what was on its way then.
@@ -451,7 +451,7 @@ impl Ledger {
         target_validity: UidValidity,
         here: Vec<Uid>,
     ) -> Result<Recalled, LedgerError> {
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let removed = codec::of_fate(Fate::Removed);
             let mut recalled = Recalled::default();
             for others in OTHERS {
@@ -480,7 +480,7 @@ impl Ledger {
 
     /// Says how many messages a folder's records hold for being on the target, under any source UIDVALIDITY.
     pub async fn copies(&self, folder: FolderId) -> Result<u64, LedgerError> {
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let mut count =
                 connection.prepare_cached("SELECT count(*) FROM records WHERE folder = ?1 AND stage IN (1, 2)")?;
             Ok(count.query_row([folder.0], |row| row.get(0))?)
@@ -493,7 +493,7 @@ impl Ledger {
     /// # Errors
     /// The file's.
     pub async fn is_unknown(&self, folder: FolderId) -> Result<bool, LedgerError> {
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let mut any = connection.prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM records WHERE folder = ?1)")?;
             Ok(any.query_row([folder.0], |row| row.get(0))?)
         })
@@ -517,7 +517,7 @@ impl Ledger {
         folder: FolderId,
         validity: UidValidity,
     ) -> Result<(), LedgerError> {
-        self.queue(move |connection| {
+        self.queue(folder, move |connection| {
             for which in which {
                 for table in ["losses", "records"] {
                     let sql = format!("DELETE FROM {table} WHERE folder = ?1 AND {which}");
@@ -537,7 +537,7 @@ impl Ledger {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let sql = format!("{SELECT} {rest}");
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut select = connection.prepare_cached(&sql)?;

@@ -127,7 +127,7 @@ impl Ledger {
         // No UIDVALIDITY is 0.
         let except = except.map_or(0, UidValidity::value);
         let earlier: Vec<UidValidity> = self
-            .read(move |connection| {
+            .read_of(folder, move |connection| {
                 let mut earlier = Vec::new();
                 for others in OTHERS {
                     let sql =
@@ -167,7 +167,7 @@ impl Ledger {
     pub async fn suspects(&self, folder: FolderId) -> Result<Vec<Suspect>, LedgerError> {
         const SQL: &str = "SELECT id, validity, uid, floor_validity, floor_uid, size, digest, date, zone, flags, since,
             looked FROM suspects WHERE folder = ?1 ORDER BY id";
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([folder.0], suspect)?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -203,7 +203,7 @@ impl Ledger {
             JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
             JOIN records AS r ON r.folder = other.id
             WHERE this.id = ?1 AND r.digest = ?2 AND (r.stage = 0 OR r.stage = 1 AND r.target_uid IS NULL))";
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             Ok(select.query_row(params![folder.0, digest.0], |row| row.get(0))?)
         })
@@ -212,7 +212,7 @@ impl Ledger {
 
     /// Notes that suspects were looked for when the folder's UIDNEXT was this. Queued, as [`Self::landed`] is.
     pub async fn looked_for(&self, suspects: Vec<u64>, uid_next: Option<Uid>) -> Result<(), LedgerError> {
-        self.queue(move |connection| {
+        self.queue(None, move |connection| {
             let mut update = connection.prepare_cached("UPDATE suspects SET looked = ?2 WHERE id = ?1")?;
             let next = uid_next.map_or(0, Uid::value);
             for id in &suspects {
@@ -273,7 +273,7 @@ impl Ledger {
     /// Gives what is known to be surplus in a folder, by target UID.
     pub async fn surplus(&self, folder: FolderId) -> Result<Vec<Surplus>, LedgerError> {
         const SQL: &str = "SELECT target_validity, target_uid, validity, uid, kind FROM surplus WHERE folder = ?1 ORDER BY target_uid";
-        self.read(move |connection| {
+        self.read_of(folder, move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([folder.0], |row| surplus(row, 0))?;
             Ok(rows.collect::<Result<_, _>>()?)
@@ -303,7 +303,7 @@ impl Ledger {
         if gone.is_empty() {
             return Ok(());
         }
-        self.queue(move |connection| {
+        self.queue(folder, move |connection| {
             let mut delete = connection.prepare_cached(SQL)?;
             for (validity, uid) in &gone {
                 delete.execute(params![folder.0, validity.value(), uid.value()])?;

@@ -1,13 +1,15 @@
 //! The one thread that writes: gathers what is waiting, commits it together, then answers.
 
+use super::accounts::FolderId;
 use super::error::{Fault, LedgerError};
 use super::file::Place;
 use super::sums::Tally;
 use rusqlite::{Connection, TransactionBehavior};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long queued work may wait for somebody who needs a commit anyway.
@@ -21,8 +23,15 @@ pub(super) type Work = Box<dyn Fn(&Connection) -> Result<i64, Fault> + Send>;
 /// Where the answer goes.
 pub(super) type Reply = SyncSender<Result<i64, LedgerError>>;
 
-/// Work, and who waits for it.
-type Asked = (Work, Option<Reply>);
+/// What queued work is about; None: anything.
+pub(super) type About = Option<FolderId>;
+
+/// Who is told of a commit.
+enum Told {
+    Asker(Reply),
+    /// Nobody waits; who reads has to know.
+    Readers(About),
+}
 
 /// A hook at every commit, counted from 1: tests stop a run there as a kill would.
 pub trait Steps: Send {
@@ -44,7 +53,7 @@ pub(super) enum Request {
     /// Answered when it is durable.
     Durable(Work, Reply),
     /// Not answered.
-    Queued(Work),
+    Queued(Work, About),
     /// Commit, then end.
     Close,
 }
@@ -52,10 +61,8 @@ pub(super) enum Request {
 /// What the handles see of the writer.
 #[derive(Default)]
 pub(super) struct Shared {
-    /// Queued requests handed over, those that are under way included.
-    pub(super) queued: AtomicU64,
-    /// Queued requests committed; never more than `queued`.
-    committed: AtomicU64,
+    /// Queued requests that may not be committed yet: how many.
+    queued: Mutex<BTreeMap<About, u64>>,
     /// What ended the writer.
     broken: OnceLock<LedgerError>,
     /// The first queued request that was refused.
@@ -63,9 +70,33 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Counts what is about to be queued: before it is, so that no reader misses it.
+    pub(super) fn queues(&self, about: About) {
+        *self.queued().entry(about).or_default() += 1;
+    }
+
     /// Says whether something queued may not be committed yet.
     pub(super) fn lags(&self) -> bool {
-        self.committed.load(Ordering::SeqCst) < self.queued.load(Ordering::SeqCst)
+        !self.queued().is_empty()
+    }
+
+    /// As [`Self::lags`], of what may be about this folder.
+    pub(super) fn lags_of(&self, folder: FolderId) -> bool {
+        let queued = self.queued();
+        [Some(folder), None].iter().any(|about| queued.contains_key(about))
+    }
+
+    fn committed(&self, about: About) {
+        if let Entry::Occupied(mut count) = self.queued().entry(about) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    fn queued(&self) -> MutexGuard<'_, BTreeMap<About, u64>> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives why there is no writer any more.
@@ -100,7 +131,7 @@ pub(super) struct Writer {
 /// What is committed next.
 #[derive(Default)]
 struct Batch {
-    requests: Vec<Asked>,
+    requests: Vec<(Work, Told)>,
     /// When it has to be committed at the latest; None: nothing is waiting.
     due: Option<Instant>,
     closing: bool,
@@ -110,11 +141,11 @@ impl Batch {
     fn add(&mut self, request: Request) {
         let due = match request {
             Request::Durable(work, reply) => {
-                self.requests.push((work, Some(reply)));
+                self.requests.push((work, Told::Asker(reply)));
                 Instant::now()
             }
-            Request::Queued(work) => {
-                self.requests.push((work, None));
+            Request::Queued(work, about) => {
+                self.requests.push((work, Told::Readers(about)));
                 Instant::now() + QUEUED_MAX
             }
             Request::Close => {
@@ -165,29 +196,35 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, requests: Vec<Asked>) -> ControlFlow<()> {
+    fn commit(&mut self, requests: Vec<(Work, Told)>) -> ControlFlow<()> {
         self.commits += 1;
         self.steps.before_commit(self.commits)?;
-        let queued = requests.iter().filter(|(_, reply)| reply.is_none()).count() as u64;
-        let (works, replies): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+        let (works, told): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
         let answers = match self.transact(&works) {
             Ok(answers) => answers,
             Err(fault) => {
                 let error = self.place.fault(fault);
                 tracing::error!(%error, "the ledger can no longer be written");
                 let _ = self.shared.broken.set(error.clone());
-                replies.into_iter().flatten().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                for told in told {
+                    if let Told::Asker(reply) = told {
+                        let _ = reply.send(Err(error.clone()));
+                    }
+                }
                 return ControlFlow::Break(());
             }
         };
         self.steps.after_commit(self.commits)?;
-        self.shared.committed.fetch_add(queued, Ordering::SeqCst);
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            match (reply, answer) {
+        for (told, answer) in told.into_iter().zip(answers) {
+            match told {
                 // Who no longer waits needs no answer.
-                (Some(reply), answer) => drop(reply.send(answer)),
-                (None, Err(error)) => self.shared.refuse(error),
-                (None, Ok(_)) => {}
+                Told::Asker(reply) => drop(reply.send(answer)),
+                Told::Readers(about) => {
+                    self.shared.committed(about);
+                    if let Err(error) = answer {
+                        self.shared.refuse(error);
+                    }
+                }
             }
         }
         ControlFlow::Continue(())
