@@ -5,7 +5,7 @@ use super::event::{Ending, Event, Events};
 use super::folder::{self, FolderEnd};
 use super::lanes::Spare;
 use super::pool::{Pool, PoolParts};
-use super::shares::{self, Shares};
+use super::shares::{self, GROWTH, Shares};
 use super::standing::Standing;
 pub(super) use super::survey::Survey;
 use super::{Context, Mode, audit, names};
@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What all folder passes of an account share.
@@ -356,11 +357,14 @@ async fn run_folders(
     let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));
     let limits = [&context.job.source_limits, &context.job.target_limits].map(|limits| limits.connections);
     let mut changes = shares.changes();
+    let begun = Instant::now();
+    let mut growth = tokio::time::interval_at(begun + GROWTH, GROWTH);
     let (mut running, mut stopped_by, mut had) = (JoinSet::new(), None, [0, 0]);
     loop {
         // As many as it may have now; what no folder needs may be shared by those under way.
-        let now = limits.map(|limit| limit.min(shares.part(config)));
-        while had[0] < now[0] && had[1] < now[1] && !is_done(&waiting, running.len()) {
+        let now = limits.map(|limit| limit.min(shares.part(config, begun.elapsed())));
+        let left = waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
+        for _ in 0..left.min(now[0].saturating_sub(had[0])).min(now[1].saturating_sub(had[1])) {
             running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
             had = had.map(|had| had + 1);
         }
@@ -371,6 +375,7 @@ async fn run_folders(
         let worker = tokio::select! {
             worker = running.join_next() => worker,
             Ok(()) = changes.changed() => continue,
+            _ = growth.tick(), if had != limits => continue,
         };
         let Some(worker) = worker else { break };
         account.spare.add(Side::Source, 1);
@@ -446,12 +451,6 @@ fn by_target(pairs: &[FolderPair]) -> Waiting {
         waiting[place].push_back(pair.clone());
     }
     waiting
-}
-
-/// Says whether one more worker would find nothing to do: those that were just started take a folder each.
-fn is_done(waiting: &Mutex<Waiting>, started: usize) -> bool {
-    let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    started > 0 && waiting.len() <= started
 }
 
 type Worked = Vec<(String, Result<FolderEnd, Failure>)>;

@@ -1,10 +1,16 @@
 //! How many connections an account takes of those that its hosts let all accounts have together: as many as the others, so
-//! that nobody has to be asked for one back; more, as others come to their end.
+//! that nobody has to be asked for one back; more, as others come to their end. Who is alone takes all at once; others begin
+//! with one, and take the next when it shows that they have much to do.
 
 use crate::config::{Account, Job, Mailbox};
 use crate::mail::Side;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// An account that is not alone takes one more after each of these: to sign in costs a host as much as hundreds of messages, and
+/// accounts side by side use it as well as the connections of one.
+pub(super) const GROWTH: Duration = Duration::from_secs(5);
 
 /// Clones of the receiver hear whenever an account has ended.
 pub(super) struct Shares {
@@ -34,12 +40,13 @@ impl Shares {
         Self { left: watch::Sender::new(left), at_once: job.options.accounts.max(1), max: job.host_connections }
     }
 
-    /// Gives an account's part on each of its hosts, at least 1.
-    pub(super) fn part(&self, account: &Account) -> usize {
-        let Some(max) = self.max else { return usize::MAX };
+    /// Gives the part of an account that has been at work for so long, on each of its hosts; at least 1.
+    pub(super) fn part(&self, account: &Account, at_work: Duration) -> usize {
         let left = self.left.borrow();
         let sharing = hosts(account).iter().filter_map(|host| left.get(host)).copied().max().unwrap_or(1);
-        (max / sharing.clamp(1, self.at_once)).max(1)
+        let sharing = sharing.clamp(1, self.at_once);
+        let grown = if sharing == 1 { usize::MAX } else { 1 + (at_work.as_secs() / GROWTH.as_secs()) as usize };
+        self.max.map_or(usize::MAX, |max| max / sharing).min(grown).max(1)
     }
 
     pub(super) fn ended(&self, account: &Account) {
