@@ -150,7 +150,17 @@ async fn talk(script: Script) -> Result<(), ImapError> {
     let timeout = Duration::from_secs(60);
     let (endpoint, sign_in, keychain) = (&endpoint, &sign_in, &keychain);
     let apart = &std::sync::atomic::AtomicBool::new(false);
-    let opening = Opening { dial: &dial, endpoint, sign_in, keychain, timeout, lists: true, apart, commands: None };
+    let opening = Opening {
+        dial: &dial,
+        endpoint,
+        sign_in,
+        keychain,
+        timeout,
+        lists: true,
+        compress: false,
+        apart,
+        commands: None,
+    };
     let mut session = Session::<Target>::open(opening).await?;
     let folders = session.folders().await?;
     let namespace = session.namespace().await?;

@@ -197,6 +197,7 @@ impl Row<'_> {
             pin: Given::Absent,
             plaintext: Given::Absent,
             connect_timeout: Given::Absent,
+            compress: Given::Absent,
             user,
             admin: self.read(column("admin"), errors, value::user),
             password: self.secret(&column("password"), errors),

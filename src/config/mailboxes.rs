@@ -46,7 +46,14 @@ impl<'a> Mailboxes<'a> {
         };
         let endpoint = self.endpoint(own, warnings, errors);
         let sign_in = self.sign_in(own, warnings, errors);
-        Some(Mailbox { endpoint: endpoint?, sign_in: sign_in?, bytes_per_day: None, host_bytes_per_day: None })
+        let compress = own.compress.or(&self.section.compress).or(&self.defaults.compress);
+        Some(Mailbox {
+            endpoint: endpoint?,
+            sign_in: sign_in?,
+            compress: *compress.value()?,
+            bytes_per_day: None,
+            host_bytes_per_day: None,
+        })
     }
 
     fn endpoint(&mut self, own: &Server, warnings: &mut Warnings, errors: &mut Vec<Error>) -> Option<Endpoint> {

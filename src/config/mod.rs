@@ -221,6 +221,8 @@ pub struct Mailbox {
     pub endpoint: Endpoint,
     /// Who signs in.
     pub sign_in: SignIn,
+    /// What goes over the line is compressed where the server can do that.
+    pub compress: bool,
     /// What may be fetched from it, or sent to it, in a day; None: no limit.
     pub bytes_per_day: Option<DayAllowance>,
     /// The same from its host, or to it, by all accounts together.

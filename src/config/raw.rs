@@ -75,6 +75,7 @@ const SECTION: &[&str] = &[
     "pin",
     "plaintext",
     "connect_timeout",
+    "compress",
     "admin",
     "password",
     "token",
@@ -92,6 +93,7 @@ const MAILBOX: &[&str] = &[
     "pin",
     "plaintext",
     "connect_timeout",
+    "compress",
 ];
 const LIMITS: &[&str] = &[
     "messages_per_second",
@@ -146,6 +148,7 @@ pub(super) struct Server {
     pub(super) pin: Given<Fingerprint>,
     pub(super) plaintext: Given<bool>,
     pub(super) connect_timeout: Given<Duration>,
+    pub(super) compress: Given<bool>,
     pub(super) user: Given<String>,
     pub(super) admin: Given<String>,
     pub(super) password: Given<SecretSource>,
@@ -259,6 +262,7 @@ fn server(table: &Table<'_>, reader: &mut Reader<'_>, directory: &Path, user: Gi
         plaintext: table.read(reader, "plaintext", |value| value::choice(value, &words)),
         connect_timeout: table
             .read(reader, "connect_timeout", |value| value::duration(value, (TIME_MIN, HOUR), r#""20s""#)),
+        compress: table.read(reader, "compress", value::boolean),
         user,
         admin: table.read(reader, "admin", |value| user_name(value, "master")),
         password: secret::read(table, reader, "password", directory),

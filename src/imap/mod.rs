@@ -10,6 +10,7 @@ mod append;
 mod body;
 mod changes;
 mod connection;
+mod deflate;
 mod error;
 mod fetch;
 mod folders;

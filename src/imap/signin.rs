@@ -1,6 +1,7 @@
 //! From an endpoint to a signed-in connection: greeting, STARTTLS, sign-in, capabilities.
 
 use super::connection::{Capabilities, Connection, Line, Part, capability_code, sort_line, untagged};
+use super::deflate::Deflated;
 use super::error::{ImapError, Refusal};
 use super::fetch::{CommandBrake, Turns, turn};
 use super::token::{Response, starts_with};
@@ -30,6 +31,8 @@ pub struct Opening<'a> {
     /// Set where the server broke off over what it was asked at sign-in: from then on it is sent one command at a time, and
     /// none there that it can do without.
     pub apart: &'a AtomicBool,
+    /// The bytes are compressed where the server can do that (RFC 4978).
+    pub compress: bool,
     /// What holds its commands back, from the first on; None: nothing does.
     pub commands: Option<&'a Arc<dyn CommandBrake>>,
 }
@@ -61,7 +64,25 @@ pub(super) async fn open(opening: Opening<'_>) -> Result<(Connection, Vec<u8>), 
         keychain.forget(&secret).await;
     }
     signed_in.map_err(|error| without_secret(error, &secret))?;
+    if opening.compress && connection.capabilities.has("COMPRESS=DEFLATE") {
+        compress(&mut connection).await?;
+    }
     Ok((connection, greeting))
+}
+
+/// Has the bytes compressed from here on, both ways; a server that refuses is not asked for more.
+async fn compress(connection: &mut Connection) -> Result<(), ImapError> {
+    let what = "compress the connection";
+    match connection.command(what, Phase::Other, &[Part::Text("COMPRESS DEFLATE")], |_| {}).await {
+        Err(error) if error.is_refusal() && !connection.poisoned => return Ok(()),
+        asked => asked?,
+    };
+    if !connection.wire.reader.is_empty() {
+        return Err(Broken::Protocol("it sends more behind its OK, unasked".to_owned()).during(what));
+    }
+    let io = std::mem::replace(&mut connection.wire.io, Box::new(tokio::io::empty()));
+    connection.wire.io = Box::new(Deflated::new(io));
+    Ok(())
 }
 
 /// Takes a secret that the server echoes out of its words, also where it stands in base64 within what SASL sent.

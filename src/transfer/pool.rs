@@ -434,6 +434,7 @@ impl<E: End> Pool<E> {
             timeout: parts.timeout,
             lists: !self.listed.load(Ordering::Relaxed),
             apart: &self.apart,
+            compress: parts.mailbox.compress,
             commands: self.commands.as_ref(),
         };
         let session = tokio::select! {

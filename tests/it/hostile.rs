@@ -172,7 +172,17 @@ async fn read_all(liar: Arc<Liar>) -> Result<(Vec<u32>, Vec<u32>), ImapError> {
     let timeout = Duration::from_secs(60);
     let (endpoint, sign_in, keychain) = (&endpoint, &sign_in, &keychain);
     let apart = &std::sync::atomic::AtomicBool::new(false);
-    let opening = Opening { dial: &dial, endpoint, sign_in, keychain, timeout, lists: true, apart, commands: None };
+    let opening = Opening {
+        dial: &dial,
+        endpoint,
+        sign_in,
+        keychain,
+        timeout,
+        lists: true,
+        apart,
+        compress: false,
+        commands: None,
+    };
     let mut session = Session::<Source>::open(opening).await?;
     let folders = session.folders().await?;
     let state = session.examine(&folders[0].name).await?.state;

@@ -2,7 +2,7 @@
 
 use crate::support::dovecot;
 use crate::support::fill::fill;
-use crate::support::flights::{Counted, Flights};
+use crate::support::flights::Flights;
 use crate::support::haul::{Haul, Side};
 use crate::support::{Dovecot, compare};
 use mailhaul::transfer::{Event, Mode};
@@ -194,7 +194,7 @@ async fn nothing_changed_costs_few_flights_whatever_the_server_can_do() {
         }
         haul.run().await.assert_complete();
         for counted in [way_out.take(), way_in.take()] {
-            assert_eq!(counted, Counted { connections: 1, flights: counted.flights }, "{what}");
+            assert_eq!(counted.connections, 1, "{what}");
             assert!((1..=most).contains(&counted.flights), "{what}: {counted:?}");
         }
         // And names that may be one for the target cost one more.

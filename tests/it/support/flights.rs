@@ -12,6 +12,8 @@ pub(crate) struct Counted {
     pub(crate) connections: u64,
     /// Bursts of commands that were sent after something was heard, the greeting included: each costs a round trip.
     pub(crate) flights: u64,
+    /// Both ways together.
+    pub(crate) bytes: u64,
 }
 
 /// Listens on a port of its own until it is dropped.
@@ -25,6 +27,7 @@ pub(crate) struct Flights {
 struct Counts {
     connections: AtomicU64,
     flights: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Flights {
@@ -51,7 +54,8 @@ impl Flights {
     /// Gives what was counted, and begins anew.
     pub(crate) fn take(&self) -> Counted {
         let take = |count: &AtomicU64| count.swap(0, Ordering::SeqCst);
-        Counted { connections: take(&self.counts.connections), flights: take(&self.counts.flights) }
+        let Counts { connections, flights, bytes } = &*self.counts;
+        Counted { connections: take(connections), flights: take(flights), bytes: take(bytes) }
     }
 }
 
@@ -68,25 +72,30 @@ async fn carry(client: TcpStream, server: TcpStream, counts: Arc<Counts>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let heard = AtomicBool::new(false);
-    let sent = || {
+    let sent = |count: usize| {
+        counts.bytes.fetch_add(count as u64, Ordering::SeqCst);
         if heard.swap(false, Ordering::SeqCst) {
             counts.flights.fetch_add(1, Ordering::SeqCst);
         }
     };
+    let told = |count: usize| {
+        counts.bytes.fetch_add(count as u64, Ordering::SeqCst);
+        heard.store(true, Ordering::SeqCst);
+    };
     tokio::select! {
         () = pass(from_client, to_server, sent) => {}
-        () = pass(from_server, to_client, || heard.store(true, Ordering::SeqCst)) => {}
+        () = pass(from_server, to_client, told) => {}
     }
 }
 
-async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, seen: impl Fn()) {
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, seen: impl Fn(usize)) {
     let mut bytes = vec![0; 64 * 1024];
     while let Ok(count) = from.read(&mut bytes).await {
         if count == 0 {
             return;
         }
         // Before it goes on: what it leads to comes later.
-        seen();
+        seen(count);
         if to.write_all(&bytes[..count]).await.is_err() {
             return;
         }
