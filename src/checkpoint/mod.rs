@@ -7,7 +7,8 @@
 //! - What [`Ledger::intend`] was given is on the disk when it returns, and what [`Ledger::lease`] gives.
 //! - A record is `Settled(Copied)` only through [`Landed`]: the target's tagged OK, or a look that found the message.
 //! - A message that has landed is not intended again unless it was settled otherwise in between.
-//! - After an error of the file nothing more is written: every later call fails with the same error.
+//! - After an error of the file nothing more is written: every later call that writes fails with the same error, and so does
+//!   every one that would have to see what was lost.
 //! - Directory and files are readable by their owner alone; no secret is ever among what they hold.
 //! - No answer comes from a file in which a byte is not what was written: it is read whole, and compared with sums that
 //!   are kept with every change, before it is believed. A file that is as it was left by who last did so is not read whole
@@ -166,7 +167,7 @@ impl Ledger {
         .await
     }
 
-    /// Hands work over that is about a folder; waits only where too much is waiting already.
+    /// Hands work over that is about a folder, or about any; waits only where too much is waiting already.
     async fn queue(
         &self,
         about: impl Into<About>,

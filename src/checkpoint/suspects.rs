@@ -203,7 +203,7 @@ impl Ledger {
             JOIN folders AS other ON other.account = theirs.id AND other.target = this.target
             JOIN records AS r ON r.folder = other.id
             WHERE this.id = ?1 AND r.digest = ?2 AND (r.stage = 0 OR r.stage = 1 AND r.target_uid IS NULL))";
-        self.read_of(folder, move |connection| {
+        self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             Ok(select.query_row(params![folder.0, digest.0], |row| row.get(0))?)
         })

@@ -290,6 +290,10 @@ impl Audit<'_> {
         if self.account.ledger.is_awaited(self.folder.id, suspect.digest).await? {
             return Ok(false);
         }
+        // What it waited for a moment ago may be this one, in its place by now.
+        if self.account.ledger.paired(self.folder.id, self.validity).await?.binary_search(&uid).is_ok() {
+            return Ok(false);
+        }
         // Every message of these bytes has its own copy in its place: nobody needs this one.
         Ok(alike.iter().all(|record| self.has_its_copy(record)))
     }
