@@ -157,7 +157,7 @@ async fn talk(script: Script) -> Result<(), ImapError> {
         keychain,
         timeout,
         lists: true,
-        compress: false,
+        compress: &std::sync::atomic::AtomicBool::new(false),
         apart,
         commands: None,
     };

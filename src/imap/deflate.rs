@@ -27,12 +27,15 @@ pub(super) struct Deflated<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Deflated<T> {
-    pub(super) fn new(io: T) -> Self {
+    /// `begun`: what has been read of the compressed bytes already.
+    pub(super) fn new(io: T, begun: &[u8]) -> Self {
+        let mut incoming = begun.to_vec();
+        incoming.resize(begun.len().max(PIECE), 0);
         Self {
             io,
             unpacking: Decompress::new(false),
-            incoming: vec![0; PIECE].into_boxed_slice(),
-            unread: (0, 0),
+            incoming: incoming.into_boxed_slice(),
+            unread: (0, begun.len()),
             // A line that is faster than this needs no packing, and on a slower one a better level gains little.
             packing: Compress::new(Compression::fast(), false),
             outgoing: Vec::new(),
@@ -75,9 +78,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Deflated<T> {
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         while self.sent < self.outgoing.len() {
-            match ready!(Pin::new(&mut self.io).poll_write(context, &self.outgoing[self.sent..]))? {
-                0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-                count => self.sent += count,
+            match Pin::new(&mut self.io).poll_write(context, &self.outgoing[self.sent..])? {
+                Poll::Ready(0) => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => self.sent += count,
+                Poll::Pending => {
+                    self.outgoing.drain(..std::mem::take(&mut self.sent));
+                    return Poll::Pending;
+                }
             }
         }
         self.outgoing.clear();
@@ -110,8 +117,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Deflated<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Deflated<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        if self.outgoing.len() >= PIECE {
-            ready!(self.poll_send(context))?;
+        if self.outgoing.len() - self.sent >= PIECE {
+            let all_sent = self.poll_send(context)?;
+            // That the other end took something is enough: who writes gives it a certain time for each piece.
+            if all_sent.is_pending() && self.outgoing.len() - self.sent >= PIECE {
+                return Poll::Pending;
+            }
         }
         let count = bytes.len().min(PIECE);
         self.is_flushed = false;
@@ -141,9 +152,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_flushed_arrives_as_it_was_and_takes_less() {
         let (near, far) = tokio::io::duplex(1 << 20);
-        let mut near = Deflated::new(near);
+        let mut near = Deflated::new(near, b"");
         let line = b"The quick brown fox jumps over the lazy dog.\r\n".repeat(1000);
-        let mut far = Deflated::new(far);
+        let mut far = Deflated::new(far, b"");
         for size in [1, 46, 460, line.len()] {
             near.write_all(&line[..size]).await.unwrap();
             near.flush().await.unwrap();
@@ -165,7 +176,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(4978);
         for capacity in [97, 1000, 8192, 1 << 20] {
             let (near, far) = tokio::io::duplex(capacity);
-            let (mut near, mut far) = (Deflated::new(near), Deflated::new(far));
+            let (mut near, mut far) = (Deflated::new(near, b""), Deflated::new(far, b""));
             for _ in 0..50 {
                 let size = random.usize(1..60_000);
                 // As hard to pack as base64, or as text.
@@ -189,11 +200,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_read_before_comes_first() {
+        let (mut near, far) = (Deflated::new(tokio::io::duplex(1 << 20).0, b""), tokio::io::duplex(1).0);
+        near.write_all(b"* OK as soon as you asked\r\n").await.unwrap();
+        assert!(near.pack(&[], FlushCompress::Sync).is_ok());
+        let mut got = [0; 27];
+        Deflated::new(far, &near.outgoing).read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"* OK as soon as you asked\r\n");
+    }
+
+    #[tokio::test]
     async fn what_is_no_deflate_is_an_error() {
         let (mut near, far) = tokio::io::duplex(1 << 20);
         near.write_all(b"* BYE plain text\r\n\xff\xff\xff\xff").await.unwrap();
         drop(near);
         let mut got = Vec::new();
-        assert!(Deflated::new(far).read_to_end(&mut got).await.is_err());
+        assert!(Deflated::new(far, b"").read_to_end(&mut got).await.is_err());
     }
 }

@@ -131,7 +131,11 @@ impl<E: End> Session<E> {
             end: PhantomData,
         };
         let introduced = session.introduce(&greeting, opening.lists && !apart).await;
-        opening.apart.fetch_or(introduced.is_err(), Ordering::Relaxed);
+        if introduced.is_err() {
+            // Either may be what it broke off over; one is tried at a time.
+            let compressed = session.has("COMPRESS=DEFLATE") && opening.compress.swap(false, Ordering::Relaxed);
+            opening.apart.fetch_or(!compressed, Ordering::Relaxed);
+        }
         introduced.map(|()| session)
     }
 

@@ -10,7 +10,7 @@ use crate::auth::{self, Credential, InitialResponse, Keychain, Secret, SignIn};
 use crate::net::{BoxedIo, Dial, Endpoint, Tls};
 use crate::provider::{Phase, Status};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What is needed to open one end of an account.
@@ -31,8 +31,8 @@ pub struct Opening<'a> {
     /// Set where the server broke off over what it was asked at sign-in: from then on it is sent one command at a time, and
     /// none there that it can do without.
     pub apart: &'a AtomicBool,
-    /// The bytes are compressed where the server can do that (RFC 4978).
-    pub compress: bool,
+    /// The bytes are compressed where the server can do that (RFC 4978). Cleared where the connection did not outlast it.
+    pub compress: &'a AtomicBool,
     /// What holds its commands back, from the first on; None: nothing does.
     pub commands: Option<&'a Arc<dyn CommandBrake>>,
 }
@@ -64,8 +64,10 @@ pub(super) async fn open(opening: Opening<'_>) -> Result<(Connection, Vec<u8>), 
         keychain.forget(&secret).await;
     }
     signed_in.map_err(|error| without_secret(error, &secret))?;
-    if opening.compress && connection.capabilities.has("COMPRESS=DEFLATE") {
-        compress(&mut connection).await?;
+    if opening.compress.load(Ordering::Relaxed) && connection.capabilities.has("COMPRESS=DEFLATE") {
+        let compressed = compress(&mut connection).await;
+        opening.compress.fetch_and(compressed.is_ok(), Ordering::Relaxed);
+        compressed?;
     }
     Ok((connection, greeting))
 }
@@ -77,11 +79,10 @@ async fn compress(connection: &mut Connection) -> Result<(), ImapError> {
         Err(error) if error.is_refusal() && !connection.poisoned => return Ok(()),
         asked => asked?,
     };
-    if !connection.wire.reader.is_empty() {
-        return Err(Broken::Protocol("it sends more behind its OK, unasked".to_owned()).during(what));
-    }
+    // What has come behind the OK is compressed already.
+    let begun = connection.wire.reader.take_rest();
     let io = std::mem::replace(&mut connection.wire.io, Box::new(tokio::io::empty()));
-    connection.wire.io = Box::new(Deflated::new(io));
+    connection.wire.io = Box::new(Deflated::new(io, &begun));
     Ok(())
 }
 

@@ -158,6 +158,13 @@ impl Reader {
         self.start == self.end
     }
 
+    /// Gives what was read and belongs to no response yet.
+    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+        let rest = self.buffer[self.start..self.end].to_vec();
+        (self.start, self.end) = (0, 0);
+        rest
+    }
+
     /// Notes that something was asked for, or that something came that had been: the time for an answer runs anew.
     pub(super) fn heard(&mut self) {
         self.heard = Instant::now();

@@ -72,6 +72,8 @@ pub(super) struct Pool<E> {
     listed: AtomicBool,
     /// Commands go one by one.
     apart: AtomicBool,
+    /// Bytes are compressed, where the server can.
+    compress: AtomicBool,
     /// It has signed in since it was made.
     entered: AtomicBool,
     pub(super) brake: PoolBrake,
@@ -185,6 +187,7 @@ impl<E: End> Pool<E> {
             reached: AtomicBool::new(parts.reached),
             listed: AtomicBool::new(false),
             apart: AtomicBool::new(false),
+            compress: AtomicBool::new(parts.mailbox.compress),
             entered: AtomicBool::new(false),
             brake,
             commands,
@@ -434,7 +437,7 @@ impl<E: End> Pool<E> {
             timeout: parts.timeout,
             lists: !self.listed.load(Ordering::Relaxed),
             apart: &self.apart,
-            compress: parts.mailbox.compress,
+            compress: &self.compress,
             commands: self.commands.as_ref(),
         };
         let session = tokio::select! {

@@ -180,7 +180,7 @@ async fn read_all(liar: Arc<Liar>) -> Result<(Vec<u32>, Vec<u32>), ImapError> {
         timeout,
         lists: true,
         apart,
-        compress: false,
+        compress: &std::sync::atomic::AtomicBool::new(false),
         commands: None,
     };
     let mut session = Session::<Source>::open(opening).await?;
