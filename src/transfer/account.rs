@@ -364,6 +364,7 @@ async fn run_folders(
         // As many as it may have now; what no folder needs may be shared by those under way.
         let now = limits.map(|limit| limit.min(shares.part(config, begun.elapsed())));
         let left = waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let left = if account.stop.is_cancelled() { 0 } else { left };
         for _ in 0..left.min(now[0].saturating_sub(had[0])).min(now[1].saturating_sub(had[1])) {
             running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
             had = had.map(|had| had + 1);
@@ -378,12 +379,14 @@ async fn run_folders(
             _ = growth.tick(), if had != limits => continue,
         };
         let Some(worker) = worker else { break };
-        account.spare.add(Side::Source, 1);
-        account.spare.add(Side::Target, 1);
         let Ok(ends) = worker else {
             stopped_by.get_or_insert(Failure::new(None, Kind::State, "carry out a folder: its task ended"));
+            // Another takes its place.
+            had = had.map(|had| had - 1);
             continue;
         };
+        account.spare.add(Side::Source, 1);
+        account.spare.add(Side::Target, 1);
         for (path, folder) in ends {
             match folder {
                 Ok(folder) => end.add(&folder),

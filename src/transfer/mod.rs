@@ -194,9 +194,8 @@ pub async fn run(context: Context) -> JobEnd {
         running.spawn(async move {
             // Never closed.
             let _turn = turns.acquire_owned().await;
-            let end = account::run(&context, &account, &shares).await;
-            shares.ended(&account);
-            (at, end)
+            let _counted = shares.until_it_ends(&account);
+            (at, account::run(&context, &account, &shares).await)
         });
     }
     let mut ends = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! How many connections an account takes of those that its hosts let all accounts have together: as many as the others, so
 //! that nobody has to be asked for one back; more, as others come to their end. Who is alone takes all at once; others begin
-//! with one, and take the next when it shows that they have much to do.
+//! with one, and take one more every few seconds.
 
 use crate::config::{Account, Job, Mailbox};
 use crate::mail::Side;
@@ -49,12 +49,19 @@ impl Shares {
         self.max.map_or(usize::MAX, |max| max / sharing).min(grown).max(1)
     }
 
-    pub(super) fn ended(&self, account: &Account) {
-        self.left.send_modify(|left| {
-            for host in hosts(account) {
-                left.entry(host).and_modify(|count| *count = count.saturating_sub(1));
+    /// Counts an account until what is given is dropped.
+    pub(super) fn until_it_ends<'a>(&'a self, account: &'a Account) -> impl Drop + 'a {
+        struct Counted<'a>(&'a Shares, &'a Account);
+        impl Drop for Counted<'_> {
+            fn drop(&mut self) {
+                self.0.left.send_modify(|left| {
+                    for host in hosts(self.1) {
+                        left.entry(host).and_modify(|count| *count = count.saturating_sub(1));
+                    }
+                });
             }
-        });
+        }
+        Counted(self, account)
     }
 
     pub(super) fn changes(&self) -> watch::Receiver<BTreeMap<String, usize>> {
