@@ -263,7 +263,7 @@ fn job_file(world: &World, users: &[(String, String)]) -> String {
 fn mbsync_file(world: &World, users: &[(String, String)], home: &Path) -> String {
     let store = |name: &str, server: &Server, user: &str| {
         format!(
-            "IMAPStore {name}\nHost localhost\nPort {}\nUser {user}\nPass {}\nTLSType IMAPS\nCertificateFile {}\n\
+            "IMAPStore {name}\nHost localhost\nPort {}\nUser {user}\nPass {}\nSSLType IMAPS\nCertificateFile {}\n\
              SystemCertificates no\nTimeout 300\n\n",
             server.port,
             dovecot::PASSWORD,
