@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use mailhaul::auth::{Credential, Keychain, Secret, SecretSource, SignIn};
 use mailhaul::failure::Failure;
 use mailhaul::imap::{
-    Body, BodyRoom, Brake, Destination, FlagChange, ImapError, Incoming, Opening, Outgoing, Session, TOGETHER_MAX,
-    Target, Wanted,
+    Body, BodyRoom, Brake, Destination, FlagChange, ImapError, Incoming, Manners, Opening, Outgoing, Session,
+    TOGETHER_MAX, Target, Wanted,
 };
 use mailhaul::mail::{Flags, InternalDate, Side, Uid};
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Tls, Trust};
@@ -149,18 +149,8 @@ async fn talk(script: Script) -> Result<(), ImapError> {
     let keychain = Keychain::new(&sign_in.credential);
     let timeout = Duration::from_secs(60);
     let (endpoint, sign_in, keychain) = (&endpoint, &sign_in, &keychain);
-    let apart = &std::sync::atomic::AtomicBool::new(false);
-    let opening = Opening {
-        dial: &dial,
-        endpoint,
-        sign_in,
-        keychain,
-        timeout,
-        lists: true,
-        compress: &std::sync::atomic::AtomicBool::new(false),
-        apart,
-        commands: None,
-    };
+    let manners = &Manners::default();
+    let opening = Opening { dial: &dial, endpoint, sign_in, keychain, timeout, lists: true, manners, commands: None };
     let mut session = Session::<Target>::open(opening).await?;
     let folders = session.folders().await?;
     let namespace = session.namespace().await?;

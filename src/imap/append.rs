@@ -523,11 +523,12 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
 
     /// Adds to what goes out next; what is much by itself goes from where it lies.
     async fn put(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        let beside = if bytes.len() < WRITE { bytes.len() } else { WRITE.saturating_sub(self.buffer.len()) % WRITE };
-        let (beside, rest) = bytes.split_at(beside);
-        self.buffer.extend_from_slice(beside);
-        self.write_if_large().await?;
-        write(self.io, rest, self.timeout, &self.progress).await
+        if bytes.len() < WRITE {
+            self.buffer.extend_from_slice(bytes);
+            return self.write_if_large().await;
+        }
+        self.write_out().await?;
+        write(self.io, bytes, self.timeout, &self.progress).await
     }
 
     async fn keep_alive(&mut self) -> Result<(), Broken> {
@@ -565,18 +566,17 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
     }
 
     async fn write_if_large(&mut self) -> Result<(), Broken> {
-        if self.buffer.len() >= WRITE {
-            write(self.io, &self.buffer, self.timeout, &self.progress).await?;
-            self.buffer.clear();
-        }
+        if self.buffer.len() >= WRITE { self.write_out().await } else { Ok(()) }
+    }
+
+    async fn write_out(&mut self) -> Result<(), Broken> {
+        write(self.io, &self.buffer, self.timeout, &self.progress).await?;
+        self.buffer.clear();
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), Broken> {
-        if !self.buffer.is_empty() {
-            write(self.io, &self.buffer, self.timeout, &self.progress).await?;
-            self.buffer.clear();
-        }
+        self.write_out().await?;
         flush(self.io, self.timeout).await
     }
 }

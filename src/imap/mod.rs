@@ -41,7 +41,7 @@ pub use haste::{Haste, Pause};
 pub use incoming::Incoming;
 pub use look::Look;
 pub use session::{End, FLAG_BYTES_MAX, FlagChange, Opened, Permanent, Session, Source, Target};
-pub use signin::Opening;
+pub use signin::{Manners, Opening};
 
 use crate::mail::{Uid, UidValidity};
 

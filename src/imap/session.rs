@@ -18,7 +18,6 @@ use crate::mail::{
 use crate::provider::{Family, Phase, Status, already_exists};
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering;
 
 /// Of a session that only reads.
 #[derive(Debug)]
@@ -118,7 +117,7 @@ impl<E: End> Session<E> {
     /// # Errors
     /// Whatever hinders it: see [`ImapError`].
     pub async fn open(opening: Opening<'_>) -> Result<Self, ImapError> {
-        let apart = opening.apart.load(Ordering::Relaxed);
+        let apart = opening.manners.are_apart();
         let (connection, greeting) = signin::open(opening).await?;
         let mut session = Self {
             connection,
@@ -132,9 +131,7 @@ impl<E: End> Session<E> {
         };
         let introduced = session.introduce(&greeting, opening.lists && !apart).await;
         if introduced.is_err() {
-            // Either may be what it broke off over; one is tried at a time.
-            let compressed = session.has("COMPRESS=DEFLATE") && opening.compress.swap(false, Ordering::Relaxed);
-            opening.apart.fetch_or(!compressed, Ordering::Relaxed);
+            opening.manners.broke_off(session.capabilities());
         }
         introduced.map(|()| session)
     }

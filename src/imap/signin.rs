@@ -28,13 +28,40 @@ pub struct Opening<'a> {
     pub timeout: Duration,
     /// All folders will be asked for: that goes along with what is asked at sign-in.
     pub lists: bool,
-    /// Set where the server broke off over what it was asked at sign-in: from then on it is sent one command at a time, and
-    /// none there that it can do without.
-    pub apart: &'a AtomicBool,
-    /// The bytes are compressed where the server can do that (RFC 4978). Cleared where the connection did not outlast it.
-    pub compress: &'a AtomicBool,
+    /// What the server takes, as far as is known.
+    pub manners: &'a Manners,
     /// What holds its commands back, from the first on; None: nothing does.
     pub commands: Option<&'a Arc<dyn CommandBrake>>,
+}
+
+/// How a server is spoken to: learnt by each sign-in for those after it.
+#[derive(Debug, Default)]
+pub struct Manners {
+    apart: AtomicBool,
+    compress: AtomicBool,
+}
+
+impl Manners {
+    /// `compress`: the bytes are compressed where the server can do that (RFC 4978).
+    #[must_use]
+    pub fn new(compress: bool) -> Self {
+        Self { apart: AtomicBool::new(false), compress: AtomicBool::new(compress) }
+    }
+
+    /// Says whether it is sent one command at a time, and none at sign-in that it can do without.
+    pub(super) fn are_apart(&self) -> bool {
+        self.apart.load(Ordering::Relaxed)
+    }
+
+    fn compress(&self, capabilities: &Capabilities) -> bool {
+        self.compress.load(Ordering::Relaxed) && capabilities.has("COMPRESS=DEFLATE")
+    }
+
+    /// It broke off behind its sign-in. Compression may be why, or what it was asked at once: one is given up at a time.
+    pub(super) fn broke_off(&self, capabilities: &Capabilities) {
+        let given_up = if self.compress(capabilities) { (&self.compress, false) } else { (&self.apart, true) };
+        given_up.0.store(given_up.1, Ordering::Relaxed);
+    }
 }
 
 /// Opens a connection and signs in.
@@ -64,10 +91,11 @@ pub(super) async fn open(opening: Opening<'_>) -> Result<(Connection, Vec<u8>), 
         keychain.forget(&secret).await;
     }
     signed_in.map_err(|error| without_secret(error, &secret))?;
-    if opening.compress.load(Ordering::Relaxed) && connection.capabilities.has("COMPRESS=DEFLATE") {
-        let compressed = compress(&mut connection).await;
-        opening.compress.fetch_and(compressed.is_ok(), Ordering::Relaxed);
-        compressed?;
+    if opening.manners.compress(&connection.capabilities)
+        && let Err(error) = compress(&mut connection).await
+    {
+        opening.manners.broke_off(&connection.capabilities);
+        return Err(error);
     }
     Ok((connection, greeting))
 }

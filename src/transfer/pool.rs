@@ -11,7 +11,7 @@ use crate::auth::{Credential, Keychain};
 use crate::checkpoint::{AccountId, Ledger};
 use crate::config::Mailbox;
 use crate::failure::{Failure, Kind, Remedy};
-use crate::imap::{CommandBrake, End, Haste, ImapError, Opening, Session};
+use crate::imap::{CommandBrake, End, Haste, ImapError, Manners, Opening, Session};
 use crate::mail::Side;
 use crate::net::Dial;
 use crate::pace::{
@@ -70,10 +70,7 @@ pub(super) struct Pool<E> {
     reached: AtomicBool,
     /// The first session of all is asked for its folders.
     listed: AtomicBool,
-    /// Commands go one by one.
-    apart: AtomicBool,
-    /// Bytes are compressed, where the server can.
-    compress: AtomicBool,
+    manners: Manners,
     /// It has signed in since it was made.
     entered: AtomicBool,
     pub(super) brake: PoolBrake,
@@ -186,8 +183,7 @@ impl<E: End> Pool<E> {
             returned: Notify::new(),
             reached: AtomicBool::new(parts.reached),
             listed: AtomicBool::new(false),
-            apart: AtomicBool::new(false),
-            compress: AtomicBool::new(parts.mailbox.compress),
+            manners: Manners::new(parts.mailbox.compress),
             entered: AtomicBool::new(false),
             brake,
             commands,
@@ -436,8 +432,7 @@ impl<E: End> Pool<E> {
             keychain: &self.keychain,
             timeout: parts.timeout,
             lists: !self.listed.load(Ordering::Relaxed),
-            apart: &self.apart,
-            compress: &self.compress,
+            manners: &self.manners,
             commands: self.commands.as_ref(),
         };
         let session = tokio::select! {

@@ -5,7 +5,7 @@ use crate::support::{Dovecot, dovecot};
 use futures_util::future::BoxFuture;
 use mailhaul::auth::{Credential, Keychain, Secret, SecretSource, SignIn};
 use mailhaul::failure::Failure;
-use mailhaul::imap::{BodyRoom, Brake, ImapError, Opening, Session, Source};
+use mailhaul::imap::{BodyRoom, Brake, ImapError, Manners, Opening, Session, Source};
 use mailhaul::mail::Uid;
 use mailhaul::net::{BoxedIo, Dial, Endpoint, NetError, Tls, Trust};
 use mailhaul_testserver::{Config, Keywords, NewMessage, Server};
@@ -171,18 +171,8 @@ async fn read_all(liar: Arc<Liar>) -> Result<(Vec<u32>, Vec<u32>), ImapError> {
     let keychain = Keychain::new(&sign_in.credential);
     let timeout = Duration::from_secs(60);
     let (endpoint, sign_in, keychain) = (&endpoint, &sign_in, &keychain);
-    let apart = &std::sync::atomic::AtomicBool::new(false);
-    let opening = Opening {
-        dial: &dial,
-        endpoint,
-        sign_in,
-        keychain,
-        timeout,
-        lists: true,
-        apart,
-        compress: &std::sync::atomic::AtomicBool::new(false),
-        commands: None,
-    };
+    let manners = &Manners::default();
+    let opening = Opening { dial: &dial, endpoint, sign_in, keychain, timeout, lists: true, manners, commands: None };
     let mut session = Session::<Source>::open(opening).await?;
     let folders = session.folders().await?;
     let state = session.examine(&folders[0].name).await?.state;
