@@ -6,7 +6,7 @@ use crate::support::flights::Flights;
 use crate::support::haul::{Haul, Side};
 use crate::support::{Dovecot, compare};
 use mailhaul_testserver::generate::{GenerateOptions, mailbox};
-use mailhaul_testserver::{Config, NewMessage, Server};
+use mailhaul_testserver::{Act, Config, NewMessage, Nth, Point, Server};
 
 const MESSAGES: usize = 400;
 
@@ -59,5 +59,24 @@ async fn a_server_that_cannot_compress_is_not_asked_and_one_that_will_not_is_bel
             let asked = server.log().iter().any(|command| command.verb == "COMPRESS");
             assert_eq!(asked, !announced.is_empty());
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_agrees_and_does_not_compress_is_gone_on_with_as_it_is() {
+    let config = || Config { extra_capabilities: vec!["COMPRESS=DEFLATE".to_owned()], ..Config::plain("u") };
+    let (source, target) = (Server::start(config()).await.unwrap(), Server::start(config()).await.unwrap());
+    source.account("u").add("INBOX", NewMessage::new(b"Subject: a\r\n\r\nb\r\n".to_vec())).unwrap();
+    for server in [&source, &target] {
+        server.faults().add(Point::command("COMPRESS"), Nth::All, Act::Reply("OK from now on".to_owned()));
+    }
+    let haul = Haul::new(side(source.port(), true), side(target.port(), true)).user("u", "u").in_memory();
+    let ran = haul.run().await;
+    ran.assert_complete();
+    assert_eq!(ran.copied(), 1);
+    // Both sides sign in side by side, and one that fails ends the other's sign-in before it could be learnt from.
+    for server in [&source, &target] {
+        let asked = server.log().iter().filter(|command| command.verb == "COMPRESS").count();
+        assert!((1..=2).contains(&asked), "{asked}");
     }
 }

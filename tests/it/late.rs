@@ -2,7 +2,8 @@
 //! rest is told.
 
 use crate::support::haul::{Haul, Ran, Side};
-use mailhaul::checkpoint::SurplusKind;
+use mailhaul::checkpoint::{AccountKey, JobReference, Landed, SurplusKind};
+use mailhaul::mail::{Evidence, Flags, FolderPath, Record, Stage, Uid, UidValidity, WireName, digest};
 use mailhaul::transfer::{Ending, Event, Mode};
 use mailhaul_testserver::{Act, Config, Falsehood, Features, NewMessage, Nth, Point, Server};
 use std::collections::BTreeMap;
@@ -295,6 +296,62 @@ async fn a_copy_that_lands_late_stays_where_its_user_has_just_taken_away_the_oth
     };
     let (ran, ()) = tokio::join!(pair.haul.run(), take_away);
     assert_eq!(bodies(&pair.source), bodies(&pair.target), "{:?}", surplus(&ran));
+}
+
+/// Another account that goes to the same mailbox sends the same, and gets its answer while what lies there is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_turns_out_to_be_another_accounts_stays() {
+    let pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    let last = MESSAGES as u32 + 1;
+    let held = pair.target.faults().hold(Point::FetchBody(last), Nth::Only(1));
+    let (context, mut told) = pair.haul.context();
+    let ledger = context.ledger.clone();
+    let other_account = async {
+        held.reached().await;
+        let late = pair.target.account("u").messages("INBOX").unwrap().pop().unwrap();
+        let key = AccountKey::new("other.example", 993, "b", "127.0.0.1", pair.target.port(), "u");
+        let job = JobReference {
+            name: "other".to_owned(),
+            path: "other.toml".into(),
+            digest: digest(b"other"),
+            account_name: "b".to_owned(),
+        };
+        let account = ledger.account(&key, job).await.unwrap();
+        let inbox = WireName::new(b"INBOX".to_vec());
+        let folder = ledger.folder(account, &inbox, &inbox, &FolderPath::inbox()).await.unwrap().id;
+        let (validity, uid) = (UidValidity::new(1).unwrap(), Uid::FIRST);
+        let record = Record {
+            source_uid: uid,
+            stage: Stage::Intended,
+            target: None,
+            floor: None,
+            size: late.body.len() as u64,
+            digest: Some(digest(&late.body)),
+            header: None,
+            date: None,
+            flags: Flags::default(),
+            risky: false,
+            evidence: Evidence::None,
+        };
+        ledger.intend(folder, validity, vec![record]).await.unwrap();
+        let numbered = pair.target.account("u").folder("INBOX").unwrap().uid_validity;
+        let target = (UidValidity::new(numbered).unwrap(), Uid::new(late.uid).unwrap());
+        ledger.landed(folder, validity, vec![(uid, Landed::Found { target, altered: false })]).await.unwrap();
+        ledger.flush().await.unwrap();
+        held.release();
+    };
+    let collect = async {
+        let mut events = Vec::new();
+        while let Some(event) = told.recv().await {
+            events.push(event);
+        }
+        events
+    };
+    let (end, events, ()) = tokio::join!(mailhaul::transfer::run(context), collect, other_account);
+    let ran = Ran { end, events };
+    assert_eq!(surplus(&ran), [(SurplusKind::Copy, false)]);
+    assert_eq!(pair.target.account("u").messages("INBOX").unwrap().len(), MESSAGES + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -406,6 +406,25 @@ async fn a_restart_behind_a_balancer_leaves_no_wall() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn accounts_that_share_a_host_begin_with_one_connection_each_and_one_that_is_alone_with_all() {
+    for (users, first, then) in [(&["a", "b"][..], 2, 8), (&["a"], 4, 4)] {
+        let config = || Config::plain("a").user("b", "pass");
+        let lines = Lines::new(config(), config());
+        users.iter().for_each(|user| fill(&lines, user, 4, 60));
+        let looks = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let first = lines.source.stats().open;
+            tokio::time::sleep(Duration::from_secs(57)).await;
+            (first, lines.source.stats().open)
+        };
+        let haul = haul(users, "[limits]\nconnections = 4\nmessages_per_second = 0.2");
+        let (ran, seen) = tokio::join!(lines.run(&haul), looks);
+        ran.assert_complete();
+        assert_eq!(seen, (first, then), "{users:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_told_to_wait_keeps_nobody_from_finding_a_host_up() {
     let config = || Config::plain("a").user("b", "pass");
     let lines = Lines::new(config(), config());
