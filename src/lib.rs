@@ -16,6 +16,7 @@
 //! nothing at all. Recovery is no mode of its own; it is the next pass.
 //!
 //! # The rooms, lowest first
+//! - [`rows`]: many small values in little memory.
 //! - [`mail`]: the nouns, as RFC 9051 names them. Values only.
 //! - [`failure`]: what went wrong, how much it stops, what is done about it: one exhaustive match.
 //! - [`net`]: from an endpoint to bytes both ways: names, sockets, TLS and whom we believe.
@@ -61,4 +62,5 @@ pub mod pace;
 pub mod plan;
 pub mod provider;
 pub mod report;
+pub mod rows;
 pub mod transfer;

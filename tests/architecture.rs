@@ -48,14 +48,16 @@ const PURE: &[&str] = &[
 
 /// The table. A room may always import itself.
 const ROOMS: &[Room] = &[
-    Room { never: PURE, ..room("mail", &[]) },
+    Room { never: &["tokio", "tokio_util", "futures_util", "rusqlite", "tracing"], ..room("rows", &[]) },
+    // Values, wherever their rows lie.
+    Room { never: PURE, ..room("mail", &["rows"]) },
     room("failure", &["mail"]),
     // A failure names its side.
     Room { items: &[("mail", "Side")], ..room("net", &["failure"]) },
     room("provider", &["mail", "failure"]),
     Room { items: &[("mail", "Side")], ..room("auth", &["failure", "net", "provider"]) },
-    room("imap", &["mail", "failure", "net", "provider", "auth"]),
-    Room { never: PURE, ..room("plan", &["mail", "failure", "provider"]) },
+    room("imap", &["rows", "mail", "failure", "net", "provider", "auth"]),
+    Room { never: PURE, ..room("plan", &["rows", "mail", "failure", "provider"]) },
     Room { items: &[("imap", "Appended")], ..room("checkpoint", &["mail", "failure"]) },
     room("pace", &["mail", "failure"]),
     // Of the rooms it configures, their option types.
@@ -66,7 +68,20 @@ const ROOMS: &[Room] = &[
     room("discover", &["failure", "net", "provider", "auth", "imap"]),
     room(
         "transfer",
-        &["mail", "failure", "net", "provider", "auth", "imap", "plan", "checkpoint", "pace", "config", "discover"],
+        &[
+            "rows",
+            "mail",
+            "failure",
+            "net",
+            "provider",
+            "auth",
+            "imap",
+            "plan",
+            "checkpoint",
+            "pace",
+            "config",
+            "discover",
+        ],
     ),
     room("report", &["mail", "failure", "plan", "checkpoint", "transfer"]),
     room("daemon", &["mail", "failure", "net", "config", "transfer", "report", "checkpoint"]),

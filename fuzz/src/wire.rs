@@ -163,8 +163,8 @@ async fn talk(script: Script) -> Result<(), ImapError> {
     let opened = session.examine(&folder.name).await?;
     let last = opened.state.uid_next.unwrap_or(Uid::FIRST);
     let listing = session.listing(Uid::FIRST, last, opened.state.messages).await?;
-    assert!(listing.uids().is_sorted_by(|one, other| one < other));
-    let uids: Vec<Uid> = listing.uids().iter().copied().take(20).collect();
+    assert!(listing.uids().iter().is_sorted_by(|one, other| one < other));
+    let uids: Vec<Uid> = listing.uids().iter().take(20).collect();
     session.headers(&uids).await?;
     session.recipients(opened.state, 10).await?;
     let bodies = fetch(&mut session, &uids).await?;

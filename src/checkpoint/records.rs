@@ -15,7 +15,7 @@ use super::error::{Fault, LedgerError};
 use super::rows::{ROWS, follows, intend, is_next, land, land_run};
 use super::{Ledger, LossKind};
 use crate::imap::Appended;
-use crate::mail::{Evidence, Fate, Flags, InternalDate, Record, Stage, Uid, UidValidity};
+use crate::mail::{Evidence, Fate, Flags, InternalDate, Record, Stage, Uid, UidValidity, Uids};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 use std::time::SystemTime;
 
@@ -449,7 +449,7 @@ impl Ledger {
         folder: FolderId,
         validity: UidValidity,
         target_validity: UidValidity,
-        here: Vec<Uid>,
+        here: Uids,
     ) -> Result<Recalled, LedgerError> {
         self.read_of(folder, move |connection| {
             let removed = codec::of_fate(Fate::Removed);
@@ -465,7 +465,7 @@ impl Ledger {
                     let record = record(row)?;
                     if record.stage != Stage::Settled(Fate::Removed) {
                         recalled.were += 1;
-                        if record.target.is_some_and(|(_, uid)| here.binary_search(&uid).is_ok()) {
+                        if record.target.is_some_and(|(_, uid)| here.has(uid)) {
                             continue;
                         }
                         recalled.gone += 1;

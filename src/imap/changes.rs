@@ -7,7 +7,7 @@ use crate::mail::{Listing, ModSeq, Uid};
 use std::ops::RangeInclusive;
 
 /// What a server tells of the time since a modification sequence.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Changes {
     /// What is new or has other flags, and all that was asked for by name.
     pub seen: Listing,

@@ -13,6 +13,7 @@ use super::wire::{BodySink, Broken, INLINE_MAX};
 use crate::failure::{Failure, Scope};
 use crate::mail::Uid;
 use crate::provider::{Phase, Status};
+use crate::rows::Rows;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -114,15 +115,44 @@ pub struct Fetched {
 /// from it, each a command's worth at a time. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    waiting: Arc<Mutex<VecDeque<(Uid, u64)>>>,
+    waiting: Arc<Mutex<Waiting>>,
     retired: CancellationToken,
+}
+
+/// All that was wanted, and how far it has been taken.
+#[derive(Debug)]
+struct Waiting {
+    all: Rows<(Uid, u64)>,
+    /// Those before are taken, or next.
+    at: usize,
+    next: VecDeque<(Uid, u64)>,
+}
+
+impl Waiting {
+    fn of(all: Rows<(Uid, u64)>) -> Self {
+        Self { all, at: 0, next: VecDeque::new() }
+    }
+
+    fn left(&self) -> usize {
+        self.all.len() - self.at + self.next.len()
+    }
+
+    /// Has at least one command's worth at hand, where so many are left.
+    fn next(&mut self) -> &mut VecDeque<(Uid, u64)> {
+        if self.next.len() < MESSAGES_PER_COMMAND {
+            let to = (self.at + 2 * MESSAGES_PER_COMMAND).min(self.all.len());
+            self.next.extend(self.all.range(self.at, to));
+            self.at = to;
+        }
+        &mut self.next
+    }
 }
 
 impl Wanted {
     /// Of these messages.
     #[must_use]
     pub fn of(wanted: impl IntoIterator<Item = (Uid, u64)>) -> Self {
-        let waiting = Arc::new(Mutex::new(wanted.into_iter().collect()));
+        let waiting = Arc::new(Mutex::new(Waiting::of(wanted.into_iter().collect())));
         Self { waiting, retired: CancellationToken::new() }
     }
 
@@ -135,16 +165,16 @@ impl Wanted {
     /// Takes one message.
     #[must_use]
     pub fn one(&self) -> Option<(Uid, u64)> {
-        self.waiting().pop_front()
+        self.waiting().next().pop_front()
     }
 
     /// Gives how many messages nobody has taken.
     #[must_use]
     pub fn left(&self) -> usize {
-        self.waiting().len()
+        self.waiting().left()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<(Uid, u64)>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,14 +183,21 @@ impl Wanted {
         if self.retired.is_cancelled() {
             return None;
         }
-        take_group(&mut self.waiting(), burst)
+        take_group(self.waiting().next(), burst)
     }
 
     /// Takes out those of more bytes than these.
     fn without(&self, message_max: u64) -> Vec<Uid> {
         let mut waiting = self.waiting();
-        let beyond = waiting.iter().filter(|(_, size)| *size > message_max).map(|(uid, _)| *uid).collect();
-        waiting.retain(|(_, size)| *size <= message_max);
+        let left = waiting.next.iter().copied().chain(waiting.all.range(waiting.at, waiting.all.len()));
+        let (mut beyond, mut within) = (Vec::new(), Rows::default());
+        for (uid, size) in left {
+            match size > message_max {
+                true => beyond.push(uid),
+                false => within.push((uid, size)),
+            }
+        }
+        *waiting = Waiting::of(within);
         beyond
     }
 }

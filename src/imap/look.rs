@@ -89,7 +89,7 @@ impl<E: End> Session<E> {
             return Err(ImapError::Refused { what: "list messages".to_owned(), refusal });
         }
         let all = gathered.listed("list messages")?;
-        let below = all.below(opened.state.uid_next.unwrap_or(Uid::LAST));
+        let below = all.uids().below(opened.state.uid_next.unwrap_or(Uid::LAST));
         // Some servers lag behind with UIDNEXT.
         let listing = match first == Uid::FIRST && below < opened.state.messages as usize {
             true => all,

@@ -1,6 +1,7 @@
 //! What a folder holds: metadata of every message, a score of bytes each.
 
-use super::{Flags, InternalDate, Uid};
+use super::{Flags, InternalDate, Uid, Uids};
+use crate::rows::{Iter, Row, Rows, Sorting};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One message in a [`Listing`].
@@ -16,18 +17,44 @@ pub struct Entry<'a> {
     pub flags: &'a Flags,
 }
 
+/// What is listed of a message beside its UID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Columns {
+    /// `LARGE`: in `large`.
+    size: u32,
+    /// `NO_DATE` where there is none.
+    date: i64,
+    /// Which of the `sets`.
+    flags: u32,
+}
+
+const LARGE: u32 = u32::MAX;
+const UNKNOWN: u32 = u32::MAX - 1;
+const NO_DATE: i64 = i64::MIN;
+
+impl Row for Columns {
+    const BYTES: usize = 16;
+
+    fn pack(&self, to: &mut [u8]) {
+        to[..8].copy_from_slice(&self.date.to_le_bytes());
+        self.size.pack(&mut to[8..12]);
+        self.flags.pack(&mut to[12..]);
+    }
+
+    fn unpack(from: &[u8]) -> Self {
+        let mut date = [0; 8];
+        date.copy_from_slice(&from[..8]);
+        Self { size: u32::unpack(&from[8..12]), date: i64::from_le_bytes(date), flags: u32::unpack(&from[12..]) }
+    }
+}
+
 /// Metadata of the messages of a folder, in UID order, each UID once.
 ///
-/// Kept as columns with the distinct flag sets apart: 20 bytes a message, so that a million fit into 20 MB.
-#[derive(Debug, Clone, Default)]
+/// UIDs are kept as runs, the distinct flag sets apart, and all else as [`Rows`]: a million messages take half a megabyte.
+#[derive(Debug, Default)]
 pub struct Listing {
-    uids: Vec<Uid>,
-    /// `LARGE`: in `large`.
-    sizes: Vec<u32>,
-    /// `NO_DATE` where there is none.
-    dates: Vec<i64>,
-    /// Index into `sets`.
-    flags: Vec<u32>,
+    uids: Uids,
+    rows: Rows<Columns>,
     sets: Vec<Flags>,
     /// Where a set stands in `sets`.
     index: BTreeMap<Flags, u32>,
@@ -35,39 +62,31 @@ pub struct Listing {
     large: BTreeMap<Uid, u64>,
 }
 
-const LARGE: u32 = u32::MAX;
-const UNKNOWN: u32 = u32::MAX - 1;
-const NO_DATE: i64 = i64::MIN;
-
 impl Listing {
-    /// Adds a message. One that came before is replaced: servers repeat themselves when flags change in mid-answer.
+    /// Adds a message. One that came before is replaced: servers repeat themselves when flags change in mid-answer. One that
+    /// comes behind a higher one costs a copy of all that are higher: see [`Growing`].
     pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
-        let Some(last) = self.uids.last().filter(|last| **last >= uid) else {
-            return self.append(uid, size, date, flags);
-        };
-        let at = if *last == uid { Ok(self.uids.len() - 1) } else { self.uids.binary_search(&uid) };
-        let (size, date, flags) = self.columns(uid, size, date, flags);
-        match at {
-            Ok(at) => (self.sizes[at], self.dates[at], self.flags[at]) = (size, date, flags),
-            Err(at) => {
-                self.uids.insert(at, uid);
-                self.sizes.insert(at, size);
-                self.dates.insert(at, date);
-                self.flags.insert(at, flags);
-            }
+        let columns = self.columns(uid, size, date, flags);
+        self.put(uid, columns);
+    }
+
+    fn put(&mut self, uid: Uid, columns: Columns) {
+        if let Some(at) = self.uids.position(uid) {
+            return self.rows.set(at, columns);
         }
+        let mut at = self.uids.len();
+        self.rows.push(columns);
+        let place = self.uids.below(uid);
+        while at > place {
+            self.rows.set(at, self.rows.get(at - 1));
+            at -= 1;
+        }
+        self.rows.set(place, columns);
+        self.uids.insert(uid);
     }
 
-    fn append(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
-        let (size, date, flags) = self.columns(uid, size, date, flags);
-        self.uids.push(uid);
-        self.sizes.push(size);
-        self.dates.push(date);
-        self.flags.push(flags);
-    }
-
-    fn columns(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) -> (u32, i64, u32) {
-        let small = match size.map(|size| (size, u32::try_from(size))) {
+    fn columns(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) -> Columns {
+        let size = match size.map(|size| (size, u32::try_from(size))) {
             None => UNKNOWN,
             Some((_, Ok(small))) if small < UNKNOWN => small,
             Some((size, _)) => {
@@ -75,7 +94,7 @@ impl Listing {
                 LARGE
             }
         };
-        (small, date.map_or(NO_DATE, InternalDate::pack), self.intern(flags))
+        Columns { size, date: date.map_or(NO_DATE, InternalDate::pack), flags: self.intern(flags) }
     }
 
     fn intern(&mut self, flags: Flags) -> u32 {
@@ -103,18 +122,34 @@ impl Listing {
 
     /// Gives the messages in UID order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
-        (0..self.uids.len()).map(|at| self.at(at))
+        self.range(0, self.len())
+    }
+
+    /// Gives the messages from one position to before another, in UID order.
+    pub fn range(&self, from: usize, to: usize) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        let mut rows: Iter<'_, Columns> = self.rows.range(from, to);
+        self.uids.range(from, to).map(move |uid| {
+            // There are as many rows as UIDs.
+            let columns = rows.next().unwrap_or(Columns { size: UNKNOWN, date: NO_DATE, flags: 0 });
+            self.entry(uid, columns)
+        })
     }
 
     /// Gives the message with this UID.
     #[must_use]
     pub fn get(&self, uid: Uid) -> Option<Entry<'_>> {
-        self.uids.binary_search(&uid).ok().map(|at| self.at(at))
+        self.uids.position(uid).map(|at| self.entry(uid, self.rows.get(at)))
     }
 
-    /// Gives the UIDs, ascending.
+    /// Says whether there is a message with this UID.
     #[must_use]
-    pub fn uids(&self) -> &[Uid] {
+    pub fn has(&self, uid: Uid) -> bool {
+        self.uids.has(uid)
+    }
+
+    /// Gives the UIDs.
+    #[must_use]
+    pub fn uids(&self) -> &Uids {
         &self.uids
     }
 
@@ -124,66 +159,47 @@ impl Listing {
         self.iter().filter_map(|entry| entry.size).sum()
     }
 
-    /// Gives how many messages have UIDs below this one.
-    #[must_use]
-    pub fn below(&self, uid: Uid) -> usize {
-        self.uids.partition_point(|known| *known < uid)
-    }
-
     /// Keeps the first `count` messages.
     #[must_use]
     pub fn cut(mut self, count: usize) -> Self {
         self.uids.truncate(count);
-        self.sizes.truncate(count);
-        self.dates.truncate(count);
-        self.flags.truncate(count);
+        self.rows.truncate(count);
         self
     }
 
-    fn at(&self, at: usize) -> Entry<'_> {
-        let uid = self.uids[at];
-        let size = match self.sizes[at] {
+    fn entry(&self, uid: Uid, columns: Columns) -> Entry<'_> {
+        let size = match columns.size {
             LARGE => self.large.get(&uid).copied(),
             UNKNOWN => None,
             size => Some(u64::from(size)),
         };
-        let date = (self.dates[at] != NO_DATE).then(|| InternalDate::unpack(self.dates[at]));
-        Entry { uid, size, date, flags: &self.sets[self.flags[at] as usize] }
+        let date = (columns.date != NO_DATE).then(|| InternalDate::unpack(columns.date));
+        Entry { uid, size, date, flags: &self.sets[columns.flags as usize] }
     }
 }
 
-/// A listing of messages that come in any order: sorted once, since putting each into its place costs a copy of all behind
-/// it.
+/// A listing in the making, of messages that come in any order: sorted once.
 #[derive(Debug, Default)]
-pub struct Unsorted(Listing);
+pub struct Unsorted {
+    /// Without messages: what they have in common.
+    listing: Listing,
+    /// By UID and turn.
+    rows: Sorting<((Uid, u32), Columns)>,
+}
 
 impl Unsorted {
     /// Adds a message. One with the same UID that came before is replaced.
     pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
-        self.0.append(uid, size, date, flags);
+        let columns = self.listing.columns(uid, size, date, flags);
+        // There are no more messages than UIDs, but for those that came several times.
+        self.rows.push(((uid, self.rows.len() as u32), columns));
     }
 
-    /// Sorts, column by column.
+    /// Sorts.
     #[must_use]
     pub fn finish(self) -> Listing {
-        fn ordered<T: Copy>(column: &[T], order: &[u32]) -> Vec<T> {
-            order.iter().map(|at| column[*at as usize]).collect()
-        }
-        let Self(mut listing) = self;
-        // There are no more messages than UIDs, but for those that came several times.
-        let mut order: Vec<u32> = (0..u32::try_from(listing.uids.len()).unwrap_or(u32::MAX)).collect();
-        order.sort_unstable_by_key(|at| (listing.uids[*at as usize], *at));
-        order.dedup_by(|next, before| {
-            let same = listing.uids[*next as usize] == listing.uids[*before as usize];
-            if same {
-                *before = *next;
-            }
-            same
-        });
-        listing.uids = ordered(&listing.uids, &order);
-        listing.sizes = ordered(&listing.sizes, &order);
-        listing.dates = ordered(&listing.dates, &order);
-        listing.flags = ordered(&listing.flags, &order);
+        let Self { mut listing, rows } = self;
+        rows.finish().iter().for_each(|((uid, _), columns)| listing.put(uid, columns));
         listing
     }
 }
@@ -192,18 +208,19 @@ impl Unsorted {
 #[derive(Debug, Default)]
 pub struct Growing {
     listing: Listing,
-    /// What came behind a message of a higher UID.
-    late: Unsorted,
+    /// What came behind a message of a higher UID, by UID and turn.
+    late: Sorting<((Uid, u32), Columns)>,
     late_uids: BTreeSet<Uid>,
 }
 
 impl Growing {
     /// Adds a message. One with the same UID that came before is replaced.
     pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
-        if self.listing.uids.last().is_none_or(|last| *last < uid) || self.listing.get(uid).is_some() {
-            self.listing.push(uid, size, date, flags);
+        let columns = self.listing.columns(uid, size, date, flags);
+        if self.listing.uids.last().is_none_or(|last| last < uid) || self.listing.has(uid) {
+            self.listing.put(uid, columns);
         } else {
-            self.late.push(uid, size, date, flags);
+            self.late.push(((uid, self.late.len() as u32), columns));
             self.late_uids.insert(uid);
         }
     }
@@ -211,36 +228,39 @@ impl Growing {
     /// Says whether this message has come.
     #[must_use]
     pub fn has(&self, uid: Uid) -> bool {
-        self.listing.get(uid).is_some() || self.late_uids.contains(&uid)
+        self.listing.has(uid) || self.late_uids.contains(&uid)
     }
 
     /// Gives how many places are taken: one that came late several times has several.
     #[must_use]
     pub fn places(&self) -> usize {
-        self.listing.len() + self.late.0.len()
+        self.listing.len() + self.late.len()
     }
 
     /// Gives how many sets of flags are kept.
     #[must_use]
     pub fn flag_sets(&self) -> usize {
-        self.listing.sets.len() + self.late.0.sets.len()
+        self.listing.sets.len()
     }
 
     /// Gives all of them in order.
     #[must_use]
     pub fn finish(self) -> Listing {
-        let Self { mut listing, late: Unsorted(late), late_uids } = self;
+        let Self { mut listing, late, late_uids } = self;
         drop(late_uids);
         if late.is_empty() {
             return listing;
         }
-        let sets: Vec<u32> = late.sets.into_iter().map(|flags| listing.intern(flags)).collect();
-        listing.uids.extend(late.uids);
-        listing.sizes.extend(late.sizes);
-        listing.dates.extend(late.dates);
-        listing.flags.extend(late.flags.iter().map(|at| sets[*at as usize]));
-        listing.large.extend(late.large);
-        Unsorted(listing).finish()
+        let (uids, rows) = (std::mem::take(&mut listing.uids), std::mem::take(&mut listing.rows));
+        let mut early = uids.iter().zip(rows.iter()).peekable();
+        for ((uid, _), columns) in late.finish().iter() {
+            while let Some((uid, columns)) = early.next_if(|(early, _)| *early < uid) {
+                listing.put(uid, columns);
+            }
+            listing.put(uid, columns);
+        }
+        early.for_each(|(uid, columns)| listing.put(uid, columns));
+        listing
     }
 }
 
@@ -274,6 +294,34 @@ mod tests {
             listing.push(uid(number), size, InternalDate::new(i64::from(number), 0), flags);
         }
         assert!(unsorted.finish().iter().eq(listing.iter()));
+    }
+
+    #[test]
+    fn a_listing_of_many_is_what_one_of_few_is() {
+        const MANY: u32 = 200_000;
+        let size = |number: u32| (!number.is_multiple_of(5)).then_some(u64::from(number) << (number % 12));
+        let message = |number: u32| {
+            let date = InternalDate::new(i64::from(number) * 977, 0);
+            (uid(number), size(number), date, Flags::parse(&format!("k{}", number % 7)))
+        };
+        let scattered = |number: u32| number * 7919 % MANY + 1;
+        let (mut growing, mut unsorted) = (Growing::default(), Unsorted::default());
+        // Every third comes late; some come twice.
+        for number in (1..=MANY).filter(|number| number % 3 > 0).chain((1..=MANY).filter(|number| number % 3 == 0)) {
+            let (uid, size, date, flags) = message(number);
+            growing.push(uid, Some(1), date, Flags::default());
+            growing.push(uid, size, date, flags);
+            let (uid, size, date, flags) = message(scattered(number));
+            unsorted.push(uid, size, date, flags);
+        }
+        for listing in [growing.finish(), unsorted.finish()] {
+            assert_eq!(listing.len(), MANY as usize);
+            for (entry, number) in listing.iter().zip(1..) {
+                let (uid, size, date, flags) = message(number);
+                assert_eq!((entry.uid, entry.size, entry.date, entry.flags), (uid, size, date, &flags));
+            }
+            assert_eq!(listing.get(uid(MANY - 3)), listing.range(MANY as usize - 4, MANY as usize).next());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The nouns of mail, as RFC 9051 names them.
 //!
-//! Secret: how these values are packed, so that a million of them stay small. Values only: no input or output, no
-//! clock, no async, no logging.
+//! Secret: how these values are packed, so that a million of them stay small. Values only: no input or output but where
+//! [`crate::rows`] keeps the bulk of a listing, no clock, no async, no logging.
 
 mod date;
 mod flags;
@@ -9,6 +9,7 @@ mod folder;
 mod key;
 mod listing;
 mod record;
+mod uids;
 
 pub use date::InternalDate;
 pub(crate) use date::{civil, days};
@@ -17,7 +18,9 @@ pub use folder::{Folder, FolderPath, FolderState, Role, WireName};
 pub use key::{KEY_FIELDS, Likeness, digest, header_digest};
 pub use listing::{Entry, Growing, Listing, Unsorted};
 pub use record::{Record, Stage};
+pub use uids::Uids;
 
+use crate::rows::Row;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
@@ -73,6 +76,18 @@ impl Uid {
     #[must_use]
     pub fn value(self) -> u32 {
         self.0.get()
+    }
+}
+
+impl Row for Uid {
+    const BYTES: usize = 4;
+
+    fn pack(&self, to: &mut [u8]) {
+        self.value().pack(to);
+    }
+
+    fn unpack(from: &[u8]) -> Self {
+        Self::new(u32::unpack(from)).unwrap_or(Self::FIRST)
     }
 }
 

@@ -9,8 +9,10 @@
 //! Called in rounds: [`Matching::questions`] names what must be known, the caller finds it out and tells it, until there
 //! are no questions.
 
+mod joined;
 mod singles;
 
+pub use joined::{Joined, Joining};
 pub use singles::Singles;
 
 use crate::mail::{Digest, Entry, Evidence, Flags, InternalDate, Record, Uid};
@@ -264,7 +266,7 @@ impl Likely {
 }
 
 /// A source message found on the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Match {
     /// At the source.
     pub source_uid: Uid,
@@ -317,20 +319,6 @@ pub struct Matched {
     pub surplus: Vec<Uid>,
     /// Of these, what has the bytes of a message that was sent and found elsewhere: source UID and target UID.
     pub doubles: Vec<(Uid, Uid)>,
-}
-
-impl Matched {
-    /// Takes over what was decided before.
-    pub fn extend(&mut self, mut decided: Self) {
-        // The larger part is the one that stays where it is.
-        std::mem::swap(&mut self.found, &mut decided.found);
-        self.found.append(&mut decided.found);
-        self.found.sort_unstable_by_key(|one| one.source_uid);
-        self.absent.append(&mut decided.absent);
-        self.surplus.append(&mut decided.surplus);
-        self.surplus.sort_unstable();
-        self.doubles.append(&mut decided.doubles);
-    }
 }
 
 impl Matching {

@@ -1,13 +1,15 @@
 //! What is to be done in one folder: source listing, target listing and records, joined in UID order.
 
 use super::matching::{Claim, Need, Offer};
-use crate::mail::{Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Stage, SystemFlag, Uid, UidValidity};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use crate::mail::{
+    Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Stage, SystemFlag, Uid, UidValidity, Uids,
+};
+use crate::rows::{Rows, Sorting};
+use std::collections::BTreeMap;
 
 /// What joining came to. Every source message is in exactly one of `settled`, `removed`, `needs`, `fresh`; where only failed
 /// messages are tried again, others may be in none.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct FolderPlan {
     /// Nothing to copy: how many by fate.
     pub settled: BTreeMap<Fate, u64>,
@@ -17,11 +19,11 @@ pub struct FolderPlan {
     /// source UID.
     pub needs: Vec<Need>,
     /// No record stands for these: to be matched where the target holds unknown mail, else to be copied.
-    pub fresh: Vec<Uid>,
+    pub fresh: Uids,
     /// Flags to change on the target.
     pub flags: FlagChanges,
-    /// Target messages that records of the current epochs stand for; ascending.
-    pub paired: Vec<Uid>,
+    /// Target messages that records of the current epochs stand for.
+    pub paired: Uids,
     /// Counted as removed or missing, and there again: source UID and target UID.
     pub returned: Vec<(Uid, Uid)>,
     /// Copies of messages that have left the source, each with the UID it had there. They stay; where the same message comes
@@ -63,27 +65,29 @@ pub fn is_many(gone: u64, were: u64) -> bool {
 }
 
 /// Changes of flags, grouped so that one command serves many messages.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct FlagChanges {
     /// To add, with the target UIDs.
     pub add: BTreeMap<Flags, Vec<Uid>>,
     /// To remove, with the target UIDs.
     pub remove: BTreeMap<Flags, Vec<Uid>>,
-    /// The new base of each source message whose flags at the source changed.
-    pub rebase: Vec<Rebase>,
-    /// Those bases, each once: a million messages have a few.
-    bases: BTreeSet<Arc<Flags>>,
+    /// Source UID, target UID, and which of the `bases`, of each source message whose flags at the source changed.
+    rebase: Rows<(Uid, (Uid, u32))>,
+    /// Each once: a million messages have a few.
+    bases: Vec<Flags>,
+    /// Where a base stands in `bases`.
+    index: BTreeMap<Flags, u32>,
 }
 
 /// A message whose flags at the source are no longer those both sides agreed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rebase {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebase<'a> {
     /// At the source.
     pub source_uid: Uid,
     /// Its copy.
     pub target_uid: Uid,
     /// What the source has now: the base from then on.
-    pub flags: Arc<Flags>,
+    pub flags: &'a Flags,
 }
 
 /// What three-way merging asks of the target.
@@ -114,13 +118,27 @@ impl FlagChanges {
         self.add.is_empty() && self.remove.is_empty()
     }
 
-    /// Gives the copies of messages whose flags at the source changed, ascending.
+    /// Gives the messages whose flags at the source changed, with their new bases.
+    pub fn rebases(&self) -> impl ExactSizeIterator<Item = Rebase<'_>> {
+        self.rebase.iter().map(|(source_uid, (target_uid, base))| {
+            let flags = &self.bases[base as usize];
+            Rebase { source_uid, target_uid, flags }
+        })
+    }
+
+    /// Puts them into the order of their source UIDs.
+    pub fn sort(&mut self) {
+        let mut sorting = Sorting::default();
+        sorting.extend(self.rebase.iter());
+        self.rebase = sorting.finish();
+    }
+
+    /// Gives the copies of messages whose flags at the source changed.
     #[must_use]
-    pub fn targets(&self) -> Vec<Uid> {
-        let mut targets: Vec<Uid> = self.rebase.iter().map(|rebase| rebase.target_uid).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        targets
+    pub fn targets(&self) -> Uids {
+        let mut targets = Sorting::default();
+        targets.extend(self.rebases().map(|rebase| rebase.target_uid));
+        targets.finish().iter().collect()
     }
 
     /// Notes what one message needs, and its new base; nothing where the source has not changed it.
@@ -129,16 +147,18 @@ impl FlagChanges {
             return;
         }
         self.ask(target_uid, merge_flags(base, source, target));
-        let flags = self.base(source);
-        self.rebase.push(Rebase { source_uid, target_uid, flags });
+        let base = self.base(source);
+        self.rebase.push((source_uid, (target_uid, base)));
     }
 
-    fn base(&mut self, flags: &Flags) -> Arc<Flags> {
-        if let Some(known) = self.bases.get(flags) {
-            return Arc::clone(known);
+    fn base(&mut self, flags: &Flags) -> u32 {
+        if let Some(known) = self.index.get(flags) {
+            return *known;
         }
-        let base = Arc::new(flags.clone());
-        self.bases.insert(Arc::clone(&base));
+        // There are no more bases than messages, and no more messages than UIDs.
+        let base = self.bases.len() as u32;
+        self.bases.push(flags.clone());
+        self.index.insert(flags.clone(), base);
         base
     }
 
@@ -156,8 +176,10 @@ impl FlagChanges {
     pub fn extend(&mut self, other: Self) {
         other.add.into_iter().for_each(|(flags, uids)| self.add.entry(flags).or_default().extend(uids));
         other.remove.into_iter().for_each(|(flags, uids)| self.remove.entry(flags).or_default().extend(uids));
-        self.rebase.extend(other.rebase);
-        self.bases.extend(other.bases);
+        for (source_uid, (target_uid, base)) in other.rebase.iter() {
+            let base = self.base(&other.bases[base as usize]);
+            self.rebase.push((source_uid, (target_uid, base)));
+        }
     }
 }
 
@@ -169,6 +191,18 @@ pub fn is_another(known: Option<InternalDate>, now: Option<InternalDate>) -> boo
     let (Some(known), Some(now)) = (known, now) else { return false };
     let apart = known.unix().abs_diff(now.unix());
     apart > 26 * 4 * QUARTER || !apart.is_multiple_of(QUARTER)
+}
+
+/// Gives the UIDs of messages by their dates downwards, of the same date by UID downwards, those without a date last.
+#[must_use]
+pub fn newest_first<'e>(entries: impl Iterator<Item = Entry<'e>>) -> Rows<Uid> {
+    let mut sorting: Sorting<(u64, u32)> = Sorting::default();
+    for entry in entries {
+        // Of all instants, in their order; the last is nobody's.
+        let instant = entry.date.map(|date| date.unix().cast_unsigned() ^ (1 << 63));
+        sorting.push((!instant.unwrap_or(0), !entry.uid.value()));
+    }
+    sorting.finish().iter().filter_map(|(_, uid)| Uid::new(!uid)).collect()
 }
 
 fn has_landed(record: &Record) -> bool {
@@ -193,6 +227,8 @@ pub struct Sorter<'a> {
     /// The target's UIDs do not last: where records say that copies are means nothing.
     placeless: bool,
     plan: FolderPlan,
+    /// Becomes the plan's.
+    paired: Sorting<Uid>,
     /// Target UIDs of the plan's `left`, and of those whose content is not known.
     left: Vec<Uid>,
     /// Position in the source listing: all before it is sorted.
@@ -215,6 +251,7 @@ impl<'a> Sorter<'a> {
             deleted: false,
             placeless: false,
             plan,
+            paired: Sorting::default(),
             left: Vec::new(),
             at: 0,
         }
@@ -266,14 +303,10 @@ impl<'a> Sorter<'a> {
     pub fn records(&mut self, window: &[Record]) {
         for record in window {
             let uids = self.source.uids();
-            while self.at < uids.len() && uids[self.at] < record.source_uid {
-                self.fresh(uids[self.at]);
-                self.at += 1;
-            }
-            let listed = uids.get(self.at) == Some(&record.source_uid);
-            if listed {
-                self.at += 1;
-            }
+            let below = uids.below(record.source_uid).max(self.at);
+            uids.range(self.at, below).for_each(|uid| self.fresh(uid));
+            let listed = uids.get(below) == Some(record.source_uid);
+            self.at = below + usize::from(listed);
             self.sort(record, listed);
         }
     }
@@ -281,13 +314,17 @@ impl<'a> Sorter<'a> {
     /// Ends: what has no record is fresh.
     #[must_use]
     pub fn finish(mut self) -> FolderPlan {
-        self.source.uids()[self.at..].iter().for_each(|uid| self.fresh(*uid));
-        let plan = &mut self.plan;
-        plan.paired.sort_unstable();
-        plan.left.retain(|(_, offer)| plan.paired.binary_search(&offer.uid()).is_err());
-        plan.paired.append(&mut self.left);
-        plan.paired.sort_unstable();
-        self.plan
+        let uids = self.source.uids();
+        uids.range(self.at, uids.len()).for_each(|uid| self.fresh(uid));
+        let Self { mut plan, paired, left, .. } = self;
+        plan.paired = paired.finish().iter().collect();
+        if !left.is_empty() {
+            plan.left.retain(|(_, offer)| !plan.paired.has(offer.uid()));
+            let mut all = Sorting::default();
+            all.extend(plan.paired.iter().chain(left));
+            plan.paired = all.finish().iter().collect();
+        }
+        plan
     }
 
     fn sort(&mut self, record: &Record, listed: bool) {
@@ -317,7 +354,7 @@ impl<'a> Sorter<'a> {
             (Stage::Settled(Fate::Excluded), _) => *self.plan.settled.entry(Fate::Excluded).or_default() += 1,
             (Stage::Settled(fate @ (Fate::Refused | Fate::Unreadable | Fate::Missing)), _) => {
                 match self.retry && self.not_again.binary_search(&uid).is_err() {
-                    true => self.plan.fresh.push(uid),
+                    true => self.plan.fresh.insert(uid),
                     false => *self.plan.settled.entry(fate).or_default() += 1,
                 }
             }
@@ -370,7 +407,7 @@ impl<'a> Sorter<'a> {
             self.plan.left.extend(Offer::recalled(record, target).map(|offer| (record.source_uid, offer)));
             return;
         };
-        self.plan.paired.push(target);
+        self.paired.push(target);
         *self.plan.settled.entry(fate).or_default() += 1;
         let wanted = carried(source.flags, self.deleted);
         if !self.only_retry {
@@ -380,7 +417,7 @@ impl<'a> Sorter<'a> {
 
     fn fresh(&mut self, uid: Uid) {
         if !self.only_retry {
-            self.plan.fresh.push(uid);
+            self.plan.fresh.insert(uid);
         }
     }
 
@@ -392,7 +429,7 @@ impl<'a> Sorter<'a> {
         }
         match record.digest {
             Some(digest) => self.plan.needs.push(Need::sent(record, Claim::Displaced, digest, Uid::FIRST)),
-            None => self.plan.fresh.push(record.source_uid),
+            None => self.plan.fresh.insert(record.source_uid),
         }
     }
 
@@ -402,7 +439,7 @@ impl<'a> Sorter<'a> {
         let floor = record.floor.filter(|(validity, _)| Some(*validity) == self.target_validity).map(|(_, uid)| uid);
         match record.digest {
             Some(digest) => self.plan.needs.push(Need::sent(record, claim, digest, floor.unwrap_or(Uid::FIRST))),
-            None if listed => self.plan.fresh.push(uid),
+            None if listed => self.plan.fresh.insert(uid),
             None => {}
         }
     }
@@ -451,8 +488,8 @@ mod tests {
         sorter.finish()
     }
 
-    fn numbers(uids: &[Uid]) -> Vec<u32> {
-        uids.iter().map(|uid| uid.value()).collect()
+    fn numbers(uids: &Uids) -> Vec<u32> {
+        uids.iter().map(Uid::value).collect()
     }
 
     const COPIED: Stage = Stage::Settled(Fate::Copied);
@@ -463,7 +500,7 @@ mod tests {
         let records: Vec<_> = (1..6).map(|at| record(at, COPIED, Some((1, at)))).collect();
         let plan = plan(&all, &all, &records);
         assert!(plan.fresh.is_empty() && plan.needs.is_empty() && plan.removed.is_empty());
-        assert_eq!(plan.flags, FlagChanges::default());
+        assert!(plan.flags.is_idle() && plan.flags.rebases().len() == 0);
         assert_eq!(numbers(&plan.paired), [1, 2, 3, 4, 5]);
         assert_eq!(plan.settled[&Fate::Copied], 5);
     }
@@ -477,7 +514,7 @@ mod tests {
     #[test]
     fn what_the_user_removed_is_not_copied_again() {
         let plan = plan(&[(1, "")], &[], &[record(1, COPIED, Some((1, 7)))]);
-        assert_eq!((numbers(&plan.removed), plan.fresh.len()), (vec![1], 0));
+        assert_eq!((plan.removed, plan.fresh.len()), (vec![uid(1)], 0));
     }
 
     #[test]
@@ -485,7 +522,7 @@ mod tests {
         let adopted = Record { digest: None, ..record(2, Stage::Settled(Fate::Adopted), Some((2, 8))) };
         let plan = plan(&[(1, ""), (2, "")], &[(7, "")], &[record(1, COPIED, Some((2, 7))), adopted]);
         assert_eq!((plan.needs.len(), numbers(&plan.fresh), plan.removed.len()), (1, vec![2], 0));
-        assert_eq!(numbers(&plan.stale), [1, 2]);
+        assert_eq!(plan.stale, [uid(1), uid(2)]);
     }
 
     #[test]
@@ -504,7 +541,7 @@ mod tests {
             [record(1, COPIED, Some((1, 7))), record(2, COPIED, Some((1, 8))), record(3, COPIED, Some((1, 8)))];
         let plan = plan(&[(3, "\\Seen"), (4, "")], &[(7, ""), (8, "")], &records);
         let left: Vec<_> = plan.left.iter().map(|(uid, offer)| (uid.value(), offer.uid().value())).collect();
-        assert_eq!((left, numbers(&plan.fresh), numbers(&plan.paired)), (vec![(1, 7)], vec![4], vec![7, 8, 8]));
+        assert_eq!((left, numbers(&plan.fresh), numbers(&plan.paired)), (vec![(1, 7)], vec![4], vec![7, 8]));
     }
 
     #[test]
@@ -587,7 +624,7 @@ mod tests {
             let mut sorter = Sorter::new(&source, &target, Some(epoch(1))).retrying(true).only_retrying(only);
             sorter.records(&records);
             let plan = sorter.finish();
-            assert_eq!((numbers(&plan.fresh), plan.needs.len(), plan.flags.rebase.len()), (fresh, needs, flags));
+            assert_eq!((numbers(&plan.fresh), plan.needs.len(), plan.flags.rebases().len()), (fresh, needs, flags));
         }
     }
 
@@ -629,7 +666,7 @@ mod tests {
         let mut sorter = Sorter::new(&source, &target, Some(epoch(1)));
         sorter.records(&[dated(1), dated(2), dated(3), dated(4), refused(5), refused(6)]);
         let plan = sorter.finish();
-        assert_eq!((numbers(&plan.fresh), numbers(&plan.stale)), (vec![3, 5], vec![3, 4]), "{plan:?}");
+        assert_eq!((numbers(&plan.fresh), &plan.stale), (vec![3, 5], &vec![uid(3), uid(4)]), "{plan:?}");
         let needs: Vec<u32> = plan.needs.iter().map(|need| need.source_uid().value()).collect();
         let left: Vec<u32> = plan.left.iter().map(|(_, offer)| offer.uid().value()).collect();
         assert_eq!((needs, left, plan.settled[&Fate::Copied], plan.settled[&Fate::Refused]), (vec![4], vec![3], 2, 1));
@@ -637,9 +674,20 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_come_first_and_those_without_a_date_last() {
+        let mut listing = Listing::default();
+        for (at, unix) in [(1, Some(50)), (2, None), (3, Some(-70)), (4, Some(90)), (5, Some(50)), (6, None)] {
+            let date = unix.and_then(|unix| InternalDate::new(unix, 0));
+            listing.push(uid(at), None, date, Flags::default());
+        }
+        let ordered: Vec<u32> = newest_first(listing.iter()).iter().map(Uid::value).collect();
+        assert_eq!(ordered, [4, 5, 1, 3, 6, 2]);
+    }
+
+    #[test]
     fn deleted_at_the_source_is_not_carried_over() {
         let plan = plan(&[(1, "\\Seen \\Deleted")], &[(1, "\\Seen")], &[record(1, COPIED, Some((1, 1)))]);
-        assert_eq!(plan.flags, FlagChanges::default());
+        assert!(plan.flags.is_idle() && plan.flags.rebases().len() == 0);
     }
 
     #[test]

@@ -18,8 +18,12 @@ pub use audit::{Absence, Compared, Flaw, Listed, Place, Standing, Sums, compare,
 pub use folders::{Because, FolderMap, FolderPair, Left, TargetShape, folders};
 pub use glob::matches;
 pub use keeping::{Attempt, Keeping, attempts, fitting, is_sure};
-pub use matching::{Claim, Likely, Match, Matched, Matching, Need, Offer, Questions, Singles, same_instant};
-pub use messages::{FlagChanges, FolderPlan, Merge, Rebase, Sorter, carried, is_another, is_many, merge_flags};
+pub use matching::{
+    Claim, Joined, Joining, Likely, Match, Matched, Matching, Need, Offer, Questions, Singles, same_instant,
+};
+pub use messages::{
+    FlagChanges, FolderPlan, Merge, Rebase, Sorter, carried, is_another, is_many, merge_flags, newest_first,
+};
 pub use names::{folded, original, unescape};
 pub use verdict::{Difference, Proof, prove, unsendable};
 

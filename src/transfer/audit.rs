@@ -113,8 +113,8 @@ async fn look(account: &Account, folder: &FolderSummary) -> Result<(), Failure> 
     let listing = target.session.list(Uid::FIRST, state).await.map_err(on_target)?;
     let held = ledger.paired(folder.id, validity).await?;
     let floor = suspects.iter().map(|suspect| suspect.floor.1).min().unwrap_or(Uid::LAST);
-    let stray = |uid: &&Uid| **uid >= floor && held.binary_search(uid).is_err();
-    let strays = listing.uids().iter().filter(stray).map(|uid| (*uid, None)).collect();
+    let stray = |uid: &Uid| *uid >= floor && held.binary_search(uid).is_err();
+    let strays = listing.uids().iter().filter(stray).map(|uid| (uid, None)).collect();
     let mut audit = Audit { account, folder, target, validity, listing, renumbers, strays };
     audit.read(&suspects).await?;
     let (copies, left) = audit.copies(suspects);

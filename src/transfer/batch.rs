@@ -2,6 +2,7 @@
 
 use super::copy::{self, Copied, Dress, Task};
 use super::folder::Pass;
+use super::memory::Memory;
 use super::open::{lasts, on_source, on_target};
 use super::otherwise::Refused;
 use super::pool::Lease;
@@ -11,6 +12,7 @@ use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{APART, Refusal, Source, Target};
 use crate::mail::{Side, Uid, UidValidity};
 use crate::plan::{Attempt, Order};
+use crate::rows::Rows;
 use std::collections::VecDeque;
 
 /// How often the connection may break over one message sent alone before it counts as refused.
@@ -23,12 +25,26 @@ const BLAMED_MAX: u32 = 3;
 /// breaks a connection.
 const SUSPECTS_MAX: usize = 512;
 
+/// Messages to be copied, in their order.
+#[derive(Default)]
+struct Sorted {
+    /// The connection breaks over them.
+    struck: Vec<Uid>,
+    /// Refused when the connection broke: tried before all others.
+    refused: Vec<Uid>,
+    /// None of the others waits for those.
+    late: Vec<Uid>,
+    /// Only what can have been under way together is suspect.
+    suspects: Rows<Uid>,
+    rest: Rows<Uid>,
+}
+
 impl Pass<'_> {
     /// Copies, then tries those that were refused once more, each alone and otherwise dressed.
     pub(super) async fn copy_all(
         &mut self,
         task: &Task<'_>,
-        uids: &[Uid],
+        uids: &Rows<Uid>,
         source: Lease<Source>,
         target: &mut Lease<Target>,
     ) -> Result<Option<Lease<Source>>, Failure> {
@@ -38,25 +54,16 @@ impl Pass<'_> {
         // A connection that keeps breaking is broken by some message, and who keeps being unavailable may be so for one: alone,
         // it shows itself.
         let careful = self.memory.fruitless >= STRIKES_MAX || self.memory.held_up >= HELD_UP_MAX;
-        let (struck, uids): (Vec<Uid>, Vec<Uid>) =
-            uids.iter().partition(|uid| self.memory.strikes.get(uid).is_some_and(|strikes| strikes.0 >= STRIKES_MAX));
-        let found = !struck.is_empty();
+        let Sorted { struck, refused, late, suspects, rest } = self.sorted(uids, careful);
+        let careful = careful && struck.is_empty();
         self.settle_struck(task, struck).await?;
-        let careful = careful && !found;
-        let (refused, uids): (Vec<Uid>, Vec<Uid>) =
-            uids.into_iter().partition(|uid| self.memory.refused.contains_key(uid));
         let mut source = Some(source);
         for uid in refused {
             let Some(refused) = self.memory.refused.remove(&uid) else { continue };
             source = Box::pin(self.try_otherwise(task, uid, refused, source, target)).await?;
         }
-        // None of the others waits for those.
-        let (late, mut uids): (Vec<Uid>, Vec<Uid>) =
-            uids.into_iter().partition(|uid| self.memory.put_off.contains_key(uid));
-        // Only what can have been under way together is suspect.
-        let suspects: Vec<Uid> = uids.drain(..if careful { uids.len().min(SUSPECTS_MAX) } else { 0 }).collect();
         let mut copied = Copied::default();
-        let parts = [(suspects, careful, 1), (uids, false, self.memory.together)];
+        let parts = [(suspects, careful, 1), (rest, false, self.memory.together)];
         let (mut parts, mut acknowledged) = (VecDeque::from(parts), 0);
         while let Some((uids, careful, together)) = parts.pop_front() {
             if uids.is_empty() {
@@ -88,7 +95,7 @@ impl Pass<'_> {
                 self.none_is_there(task, acknowledged, target).await?;
             }
             // One of them is refused: the fewer go together, the fewer it takes along.
-            parts.push_front((part.apart, false, together / APART));
+            parts.push_front((part.apart.into_iter().collect(), false, together / APART));
             if let Some(failure) = part.failure {
                 // Who is asked to wait, or gives way, has broken nothing.
                 let broke = failure.remedy() == Remedy::Reconnect;
@@ -114,6 +121,26 @@ impl Pass<'_> {
             source = Box::pin(self.try_otherwise(task, uid, Refused::first(refused), source, target)).await?;
         }
         self.memory.later.take().map_or(Ok(source), Err)
+    }
+
+    /// Sorts messages by what earlier passes have learnt of them.
+    fn sorted(&self, uids: &Rows<Uid>, careful: bool) -> Sorted {
+        let Memory { strikes, refused, put_off, .. } = &*self.memory;
+        let is_struck = |uid: Uid| strikes.get(&uid).is_some_and(|strikes| strikes.0 >= STRIKES_MAX);
+        let mut sorted = Sorted { struck: uids.iter().filter(|uid| is_struck(*uid)).collect(), ..Sorted::default() };
+        let careful = careful && sorted.struck.is_empty();
+        for uid in uids.iter().filter(|uid| !is_struck(*uid)) {
+            if refused.contains_key(&uid) {
+                sorted.refused.push(uid);
+            } else if put_off.contains_key(&uid) {
+                sorted.late.push(uid);
+            } else if careful && sorted.suspects.len() < SUSPECTS_MAX {
+                sorted.suspects.push(uid);
+            } else {
+                sorted.rest.push(uid);
+            }
+        }
+        sorted
     }
 
     /// Messages that were refused together are not there (RFC 3502, 3): some servers may store the first of them all the same.

@@ -26,6 +26,7 @@ use crate::mail::{
 };
 use crate::pace::Gate;
 use crate::plan::{self, Attempt, Keeping};
+use crate::rows::Rows;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -117,7 +118,7 @@ pub(super) struct Subject {
 /// Copies `uids`, dressed as `dress` says. Gives the leases back where their connections can be used again.
 pub(super) async fn copy(
     task: &Task<'_>,
-    uids: &[Uid],
+    uids: &Rows<Uid>,
     dress: Dress<'_>,
     source: Lease<Source>,
     target: &mut Lease<Target>,
@@ -127,7 +128,7 @@ pub(super) async fn copy(
     let flight = Flight::default();
     let (bodies, fetched) = mpsc::channel(BODIES_MAX);
     let size = |uid: Uid| task.listing.get(uid).and_then(|entry| entry.size).unwrap_or(0);
-    let wanted = Wanted::of(uids.iter().map(|uid| (*uid, size(*uid))));
+    let wanted = Wanted::of(uids.iter().map(|uid| (uid, size(uid))));
     let coming = Arc::new(all_came.clone().drop_guard());
     let (outgoing, sending) = mpsc::channel(BODIES_MAX);
     let incoming = Incoming::of(sending);
@@ -296,7 +297,7 @@ impl Flight {
 /// is ended, wherever it is held back.
 async fn watch_fetch(
     task: &Task<'_>,
-    uids: &[Uid],
+    uids: &Rows<Uid>,
     fetching: AbortOnDropHandle<Fetching>,
     last: bool,
     halt: &CancellationToken,

@@ -276,17 +276,17 @@ impl<'c, 's> Joining<'c, 's> {
     fn finish(self, was_next: Uid, messages: u32, lists_all: bool) -> Option<Delta<'s>> {
         let Self { changes, mut delta, .. } = self;
         let (seen, here) = (&changes.seen, delta.listing.len());
-        let (old, new) = seen.uids().split_at(seen.uids().partition_point(|uid| *uid < was_next));
+        let (old, all) = (seen.uids().below(was_next), seen.len());
         // What had a number by then is known, or gone since.
-        let known = old.iter().filter(|uid| !changes.is_gone(**uid)).count() == self.told;
+        let known = seen.uids().range(0, old).filter(|uid| !changes.is_gone(*uid)).count() == self.told;
         // Of those that are there the highest must be among those that were looked at, and all of these must be theirs.
         let same = !self.is_other && (self.looked_at > 0 || here == 0);
         let whole = !lists_all || (self.told, seen.len()) == (here, here);
-        if !known || !same || !whole || here + new.len() != messages as usize {
+        if !known || !same || !whole || here + all - old != messages as usize {
             return None;
         }
-        delta.has_new = !new.is_empty();
-        for entry in new.iter().filter_map(|uid| seen.get(*uid)) {
+        delta.has_new = old < all;
+        for entry in seen.range(old, all) {
             delta.listing.push(entry.uid, entry.size, entry.date, entry.flags.clone());
         }
         delta.copies = self.copies.finish();

@@ -11,8 +11,9 @@ use super::windows::{WINDOW, Windows};
 use crate::checkpoint::LossKind;
 use crate::failure::{Failure, Scope};
 use crate::imap::{FLAG_BYTES_MAX, FlagChange, ImapError, Opened, Target};
-use crate::mail::{Evidence, Fate, Flags, Listing, ModSeq, Side, Stage, Uid};
+use crate::mail::{Evidence, Fate, Flags, Listing, ModSeq, Side, Stage, Uid, Uids};
 use crate::plan::{self, FlagChanges, Keeping, Merge, Rebase};
+use crate::rows::Rows;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How often messages are looked at that others change at the same time; what is left then is for the next run.
@@ -57,13 +58,13 @@ impl Pass<'_> {
     /// that is open read-only keeps nothing.
     pub(super) async fn ask_permanent(
         &mut self,
-        uids: &[Uid],
+        uids: &Rows<Uid>,
         listing: &Listing,
         opened: &Opened,
         target: &mut Lease<Target>,
     ) -> Result<(), Failure> {
         self.note_permanent(opened);
-        let flagged = |uid: &Uid| listing.get(*uid).is_some_and(|entry| !self.account.carried(entry.flags).is_empty());
+        let flagged = |uid| listing.get(uid).is_some_and(|entry| !self.account.carried(entry.flags).is_empty());
         if self.memory.shown.keeping.is_told() || !uids.iter().any(flagged) {
             return Ok(());
         }
@@ -89,13 +90,13 @@ impl Pass<'_> {
         before: &Listing,
         changes: &mut FlagChanges,
     ) -> Result<(), Failure> {
-        let mut planned: Vec<Uid> = changes.rebase.iter().map(|rebase| rebase.source_uid).collect();
-        planned.sort_unstable();
+        changes.sort();
+        let planned: Uids = changes.rebases().map(|rebase| rebase.source_uid).collect();
         let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
         while let Some(records) = windows.next().await? {
             for record in &records {
                 let target = record.target.filter(|(validity, _)| Some(*validity) == task.target_validity);
-                let is_planned = planned.binary_search(&record.source_uid).is_ok();
+                let is_planned = planned.has(record.source_uid);
                 let copied = record.stage == Stage::Settled(Fate::Copied) && !is_planned;
                 if let (true, Some((_, target)), Some(entry)) = (copied, target, task.listing.get(record.source_uid)) {
                     let now = before.get(target).map_or(&record.flags, |copy| copy.flags);
@@ -106,7 +107,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Carries changes out, reads the target back, notes what it has not done, and moves the base of every message.
+    /// Carries changes out, sorted, reads the target back, notes what it has not done, and moves the base of every message.
     ///
     /// `since`: the target's modification sequence before it was listed for the plan.
     pub(super) async fn change_flags(
@@ -125,12 +126,15 @@ impl Pass<'_> {
             changed.raced = left.iter().any(|left| raced.contains(&left.target_uid));
             self.note_left(task, left.iter().filter(|left| !raced.contains(&left.target_uid))).await?;
         }
-        for window in changes.rebase.chunks(WINDOW) {
-            let agreed = window.iter().filter(|rebase| !raced.contains(&rebase.target_uid));
-            let agreed = agreed.map(|rebase| (rebase.source_uid, Flags::clone(&rebase.flags))).collect();
-            task.account.ledger.rebase(task.folder, task.source_validity, agreed).await?;
+        let agreed = changes.rebases().filter(|rebase| !raced.contains(&rebase.target_uid));
+        let mut agreed = agreed.map(|rebase| (rebase.source_uid, rebase.flags.clone()));
+        loop {
+            let window: Vec<(Uid, Flags)> = agreed.by_ref().take(WINDOW).collect();
+            if window.is_empty() {
+                return Ok(changed);
+            }
+            task.account.ledger.rebase(task.folder, task.source_validity, window).await?;
         }
-        Ok(changed)
     }
 
     /// Stores, looks, and goes on with what others changed in between. Gives how the target is then, what it has not done,
@@ -154,10 +158,10 @@ impl Pass<'_> {
                 opened = target.session.select(task.target_name).await.map_err(on_target)?;
             }
             let listing = match self.by_delta {
-                true => target.session.entries(&changes.targets()).await.map_err(on_target)?,
+                true => target.session.entries(&Vec::from_iter(&changes.targets())).await.map_err(on_target)?,
                 false => target.session.list(Uid::FIRST, opened.state).await.map_err(on_target)?,
             };
-            let left = left_undone(task, &changes.rebase, &listing).await?;
+            let left = left_undone(task, changes, &listing).await?;
             raced.retain(|uid| left.iter().any(|left| left.target_uid == *uid));
             if raced.is_empty() || rounds == ROUNDS_MAX {
                 return Ok((listing, left, raced));
@@ -243,20 +247,20 @@ async fn store(
 }
 
 /// Compares what the target lists with what the merge of each message asks for.
-async fn left_undone(task: &Task<'_>, rebase: &[Rebase], listing: &Listing) -> Result<Vec<Left>, Failure> {
-    let mut wanted: Vec<&Rebase> = rebase.iter().collect();
-    wanted.sort_unstable_by_key(|rebase| rebase.source_uid);
+async fn left_undone(task: &Task<'_>, changes: &FlagChanges, listing: &Listing) -> Result<Vec<Left>, Failure> {
+    let mut wanted = changes.rebases().peekable();
     let mut left = Vec::new();
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
     while let Some(records) = windows.next().await? {
         for record in &records {
-            let at = wanted.binary_search_by_key(&record.source_uid, |rebase| rebase.source_uid);
-            let Some(Rebase { source_uid, target_uid, flags }) = at.ok().map(|at| wanted[at]) else { continue };
+            // Both are in the order of source UIDs.
+            while wanted.next_if(|rebase| rebase.source_uid < record.source_uid).is_some() {}
+            let Some(rebase) = wanted.next_if(|rebase| rebase.source_uid == record.source_uid) else { continue };
+            let Rebase { source_uid, target_uid, flags } = rebase;
             // One that is gone was taken away by its user.
-            let Some(copy) = listing.get(*target_uid) else { continue };
+            let Some(copy) = listing.get(target_uid) else { continue };
             let merge = plan::merge_flags(&record.flags, flags, copy.flags);
             if merge != Merge::default() {
-                let (source_uid, target_uid) = (*source_uid, *target_uid);
                 left.push(Left { source_uid, target_uid, merge, evidence: record.evidence });
             }
         }

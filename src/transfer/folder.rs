@@ -14,9 +14,10 @@ use super::{failed, names, prove, reconcile, removed, resend, stable};
 use crate::checkpoint::{Ending, FolderRow, Left, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{Opened, Source, TOGETHER_MAX, Target};
-use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Side, Stage, Uid, UidValidity, WireName};
+use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Side, Stage, Uid, UidValidity, Uids, WireName};
 use crate::pace::Backoff;
-use crate::plan::{Because, FolderPair, FolderPlan, Order, Sorter};
+use crate::plan::{self, Because, FolderPair, FolderPlan, Order, Sorter};
+use crate::rows::Rows;
 use std::collections::BTreeMap;
 use tokio::time::Instant;
 
@@ -217,11 +218,10 @@ impl Pass<'_> {
         self.advanced |= reconciled.is_progress;
         plan.flags.extend(reconciled.flags);
         plan.forget_messages();
-        let mut uids = reconciled.to_copy;
         if self.memory.created.is_some() {
-            self.memory.turned.extend(&uids);
+            self.memory.turned = reconciled.to_copy.union(&self.memory.turned);
         }
-        self.order(&mut uids, &both.source_listing);
+        let uids = self.order(&reconciled.to_copy, &both.source_listing);
         self.tell_plan(&path, &uids, &both.source_listing).await?;
         let floor = both.floor();
         let Both { source, mut target, source_listing, .. } = both;
@@ -271,7 +271,7 @@ impl Pass<'_> {
             self.memory.strikes.clear();
             self.memory.accused.clear();
             self.memory.put_off.clear();
-            self.memory.turned.clear();
+            self.memory.turned = Uids::default();
             self.memory.refused.clear();
         }
     }
@@ -280,7 +280,7 @@ impl Pass<'_> {
     async fn copy_over(
         &mut self,
         task: &Task<'_>,
-        uids: &[Uid],
+        uids: &Rows<Uid>,
         seen: &Seen,
         source: Lease<Source>,
         target: &mut Lease<Target>,
@@ -324,6 +324,7 @@ impl Pass<'_> {
             if self.memory.short || found > 0 {
                 self.complete_flags(task, &seen.target_listing, &mut plan.flags).await?;
             }
+            plan.flags.sort();
             if !plan.flags.is_idle() && !self.by_delta {
                 // It is listed anew then, and two of a million messages are too many.
                 seen.target_listing = Listing::default();
@@ -336,7 +337,7 @@ impl Pass<'_> {
         let count = match self.by_delta {
             // The listing leaves out what we do not know.
             true => seen.target_opened.state.messages as usize,
-            false => listing.uids().partition_point(|uid| *uid < from),
+            false => listing.uids().below(from),
         };
         let below = if from == Uid::FIRST { count } else { 0 };
         let expected = u32::try_from(below + found + copied).ok();
@@ -368,7 +369,7 @@ impl Pass<'_> {
         let mut end = FolderEnd { unsettled: listing.len() as u64, ..FolderEnd::default() };
         let mut windows = Windows::of(&self.account.ledger, self.row.id, source_validity);
         while let Some(records) = windows.next().await? {
-            for record in records.iter().filter(|record| listing.get(record.source_uid).is_some()) {
+            for record in records.iter().filter(|record| listing.has(record.source_uid)) {
                 let Stage::Settled(fate) = record.stage else { continue };
                 *end.fates.entry(fate).or_default() += 1;
                 end.unsettled -= 1;
@@ -412,10 +413,10 @@ impl Pass<'_> {
             listing: &listing,
             append_limit: None,
         };
-        for window in listing.uids().chunks(WINDOW) {
-            let refused = window
-                .iter()
-                .map(|uid| (*uid, Ending::Refused, failure.kind, failure.text.clone(), copy::Subject::default()));
+        for from in (0..listing.len()).step_by(WINDOW) {
+            let window = listing.uids().range(from, from + WINDOW);
+            let refused =
+                window.map(|uid| (uid, Ending::Refused, failure.kind, failure.text.clone(), copy::Subject::default()));
             copy::settle_failed(&task, refused.collect()).await?;
         }
         failed::name(&task, &self.pair.source.name, Some(source)).await?;
@@ -428,8 +429,7 @@ impl Pass<'_> {
     /// Surplus that its user has taken away is none.
     async fn forget_surplus(&self, both: &Both) -> Result<(), Failure> {
         let validity = both.target_opened.state.uid_validity;
-        let is_there =
-            |(epoch, uid): (UidValidity, Uid)| Some(epoch) == validity && both.target_listing.get(uid).is_some();
+        let is_there = |(epoch, uid): (UidValidity, Uid)| Some(epoch) == validity && both.target_listing.has(uid);
         let known = self.account.ledger.surplus(self.row.id).await?;
         let gone = known.into_iter().map(|surplus| surplus.target).filter(|target| !is_there(*target)).collect();
         Ok(self.account.ledger.forget_surplus(self.row.id, gone).await?)
@@ -441,7 +441,7 @@ impl Pass<'_> {
         let since = self.memory.created.unwrap_or(account.began);
         let mut ended = account.ledger.troubled_since(self.row.id, both.source_validity, since).await?;
         if self.memory.created.is_some() {
-            ended.retain(|uid| self.memory.turned.contains(uid));
+            ended.retain(|uid| self.memory.turned.has(*uid));
         }
         let mut sorter = Sorter::new(&both.source_listing, &both.target_listing, both.target_opened.state.uid_validity)
             // What was refused with its folder goes with it now.
@@ -462,20 +462,17 @@ impl Pass<'_> {
         Ok(sorter.finish())
     }
 
-    fn order(&self, uids: &mut [Uid], listing: &Listing) {
+    /// Gives them in the order in which they are to be copied.
+    fn order(&self, uids: &Uids, listing: &Listing) -> Rows<Uid> {
         match self.account.order {
-            Order::Oldest | Order::Exact => uids.sort_unstable(),
-            Order::Newest => {
-                let instant = |uid: &Uid| listing.get(*uid).and_then(|entry| entry.date).map(|date| date.unix());
-                uids.sort_by_cached_key(|uid| std::cmp::Reverse((instant(uid), *uid)));
-            }
+            Order::Oldest | Order::Exact => uids.iter().collect(),
+            Order::Newest => plan::newest_first(uids.iter().filter_map(|uid| listing.get(uid))),
         }
     }
 
-    async fn tell_plan(&self, path: &str, uids: &[Uid], listing: &Listing) -> Result<(), Failure> {
-        let sizes = listing.uids().iter().filter_map(|uid| listing.get(*uid)?.size);
-        self.account.ledger.set_listed(self.row.id, listing.len() as u64, Some(sizes.sum())).await?;
-        let bytes = uids.iter().filter_map(|uid| listing.get(*uid)?.size).sum();
+    async fn tell_plan(&self, path: &str, uids: &Rows<Uid>, listing: &Listing) -> Result<(), Failure> {
+        self.account.ledger.set_listed(self.row.id, listing.len() as u64, Some(listing.bytes())).await?;
+        let bytes = uids.iter().filter_map(|uid| listing.get(uid)?.size).sum();
         self.account
             .events
             .send(Event::FolderPlanned {

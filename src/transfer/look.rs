@@ -80,14 +80,11 @@ async fn look_at(pass: &Pass<'_>, both: &mut Both) -> Result<FolderLook, Failure
     removed::judge(account, &both.target_path, &plan)?;
     let mut matched = reconcile::match_once(account, folder, both, &plan).await?;
     let recalled = removed::recall(account, folder, both, &mut matched).await?.len() as u64;
-    let to_copy: Vec<Uid> = matched
-        .absent
-        .iter()
-        .filter(|(uid, claim)| *claim != Claim::Acknowledged && both.source_listing.get(*uid).is_some())
-        .map(|(uid, _)| *uid)
-        .collect();
+    let absent = matched.absent.iter().filter(|(_, claim)| *claim != Claim::Acknowledged).map(|(uid, _)| *uid);
+    let listed = |uid: &Uid| both.source_listing.has(*uid);
+    let to_copy = matched.new.union(&absent.filter(listed).collect());
     let settled = plan.settled.get(&Fate::Removed).copied().unwrap_or(0);
-    let size = |uid: &Uid| both.source_listing.get(*uid).and_then(|entry| entry.size);
+    let size = |uid| both.source_listing.get(uid).and_then(|entry| entry.size);
     Ok(FolderLook {
         messages: both.source_listing.len() as u64,
         to_copy: to_copy.len() as u64,
@@ -95,6 +92,6 @@ async fn look_at(pass: &Pass<'_>, both: &mut Both) -> Result<FolderLook, Failure
         settled: plan.settled.values().sum::<u64>() - settled,
         matched: matched.found.len() as u64,
         removed: settled + recalled,
-        flags: plan.flags.rebase.len() as u64,
+        flags: plan.flags.rebases().len() as u64,
     })
 }

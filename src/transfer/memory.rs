@@ -4,9 +4,9 @@ use super::copy::Dress;
 use super::flags::Shown;
 use super::otherwise::Refused;
 use crate::failure::Failure;
-use crate::mail::{Side, Uid, UidValidity};
+use crate::mail::{Side, Uid, UidValidity, Uids};
 use crate::plan::Attempt;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// What is carried from one pass over a folder to the next.
@@ -19,7 +19,7 @@ pub(super) struct Memory {
     /// When the target's folder was made by this run; None: it was there.
     pub(super) created: Option<SystemTime>,
     /// Messages that were to be copied since.
-    pub(super) turned: BTreeSet<Uid>,
+    pub(super) turned: Uids,
     /// Of a target without lasting UIDs: everything was tried once, what is left to do is to look.
     pub(super) tried: bool,
     /// Passes that asked for a further one.

@@ -5,7 +5,7 @@ use super::pool::Lease;
 use super::{names, namesake, removed};
 use crate::failure::{Failure, Kind};
 use crate::imap::{ImapError, Look, Opened, Source, Target};
-use crate::mail::{FolderPath, FolderState, Listing, Side, Uid, UidValidity};
+use crate::mail::{FolderPath, FolderState, Listing, Side, Uid, UidValidity, Uids};
 use crate::provider::{refuses_name, says_missing};
 use std::time::SystemTime;
 use tokio_util::sync::CancellationToken;
@@ -251,7 +251,7 @@ impl Pass<'_> {
             Ok(Some(opened)) => {
                 self.note_permanent(&opened);
                 self.memory.created = Some(SystemTime::now());
-                self.memory.turned.clear();
+                self.memory.turned = Uids::default();
                 Ok(Some(opened))
             }
             other => other.map_err(on_target),
@@ -279,7 +279,7 @@ impl Pass<'_> {
                 }
                 self.create(target).await.map_err(|error| self.name_refused(error))?;
                 self.memory.created = Some(SystemTime::now());
-                self.memory.turned.clear();
+                self.memory.turned = Uids::default();
                 match target.session.examine(self.target_name).await {
                     // What was made and is not there was not made under this name.
                     Err(error) if is_missing(&error) => return Err(self.name_refused(error)),

@@ -12,6 +12,8 @@ use crate::imap::{Refusal, Source, Target};
 use crate::mail::{Side, Uid};
 use crate::plan::{self, Attempt};
 use crate::provider::Status;
+use crate::rows::Rows;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How often a message is asked for alone that its source may give in a while, before it is listed: some of Yahoo's stay broken
@@ -32,6 +34,10 @@ impl Refused {
     pub(super) fn first((refusal, subject): (Refusal, copy::Subject)) -> Self {
         Self { refusal, subject, made: 0 }
     }
+}
+
+fn alone(uid: Uid) -> Rows<Uid> {
+    Rows::from_iter([uid])
 }
 
 /// Says whether a source, whose connection goes on, calls itself unavailable.
@@ -62,7 +68,7 @@ impl Pass<'_> {
             return Ok(Some(source));
         }
         let dress = self.memory.dress(false, Attempt::default());
-        let (source, mut copied) = Box::pin(copy::copy(task, &[uid], dress, source, target)).await;
+        let (source, mut copied) = Box::pin(copy::copy(task, &alone(uid), dress, source, target)).await;
         self.memory.short |= copied.short;
         if let Some(failure) = copied.failure.take() {
             let Some(mut lease) = source.filter(|_| puts_off(&failure, true)) else { return Err(failure) };
@@ -128,16 +134,16 @@ impl Pass<'_> {
     async fn reads_another(&self, task: &Task<'_>, source: &mut Lease<Source>) -> Result<bool, Failure> {
         /// The smallest, since one of them may be broken too.
         const OTHERS_MAX: usize = 3;
-        let size = |uid: &Uid| task.listing.get(*uid).and_then(|entry| entry.size).unwrap_or(u64::MAX);
-        let listed = task.listing.uids().iter().copied();
-        let mut others: Vec<Uid> = listed.filter(|uid| !self.memory.put_off.contains_key(uid)).collect();
-        let (account, is_alone) = (self.account, others.is_empty());
-        if others.len() > OTHERS_MAX {
-            others.select_nth_unstable_by_key(OTHERS_MAX, size);
-            others.truncate(OTHERS_MAX);
+        let listed = task.listing.iter().filter(|entry| !self.memory.put_off.contains_key(&entry.uid));
+        let mut others = BTreeSet::new();
+        for entry in listed {
+            others.insert((entry.size.unwrap_or(u64::MAX), entry.uid));
+            if others.len() > OTHERS_MAX {
+                others.pop_last();
+            }
         }
-        others.sort_unstable_by_key(size);
-        for other in others {
+        let (account, is_alone) = (self.account, others.is_empty());
+        for (_, other) in others {
             let brake = &account.source.brake;
             match digests(account, &mut source.session, brake, &[other], task.listing).await {
                 Ok(found) if found.is_empty() => {}
@@ -172,7 +178,7 @@ impl Pass<'_> {
             made += 1;
             let lease = self.source_again(task.source_validity, source.take()).await?;
             let dress = self.memory.dress(true, attempt.clone());
-            let (lease, mut copied) = Box::pin(copy::copy(task, &[uid], dress, lease, target)).await;
+            let (lease, mut copied) = Box::pin(copy::copy(task, &alone(uid), dress, lease, target)).await;
             source = lease;
             self.memory.short |= copied.short;
             self.strike(true, &copied);

@@ -13,8 +13,13 @@ use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
 use crate::failure::Failure;
 use crate::imap::{End, Session, Source, Target};
-use crate::mail::{Digest, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, UidValidity, WireName};
-use crate::plan::{Claim, FlagChanges, FolderPlan, Likely, Match, Matched, Matching, Need, Offer, Singles, is_another};
+use crate::mail::{
+    Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, UidValidity, Uids, WireName,
+};
+use crate::plan::{
+    Claim, FlagChanges, FolderPlan, Joined, Joining, Likely, Match, Matching, Need, Offer, Singles, is_another,
+};
+use crate::rows::Rows;
 use std::collections::BTreeSet;
 
 /// Looks at a target that never comes to rest, since mail arrives there all the time or its counts are lies: a minute of them
@@ -39,7 +44,7 @@ pub(super) struct Place<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Reconciled {
     /// Not on the target: to be copied.
-    pub(super) to_copy: Vec<Uid>,
+    pub(super) to_copy: Uids,
     /// Found there and written down.
     pub(super) found: usize,
     /// Some of them had no place before: where the target numbers itself anew all the time, they lose it again.
@@ -103,7 +108,7 @@ pub(super) async fn suspect_earlier(account: &Account, folder: FolderId, both: &
 }
 
 /// What was sent under other numbers and is found now does not come any more: it has come. One copy is one of them.
-async fn clear_arrived(account: &Account, folder: FolderId, both: &mut Both, matched: &Matched) -> Result<(), Failure> {
+async fn clear_arrived(account: &Account, folder: FolderId, both: &mut Both, matched: &Joined) -> Result<(), Failure> {
     let Some(validity) = both.target_opened.state.uid_validity else { return Ok(()) };
     let mut suspects = account.ledger.suspects(folder).await?;
     suspects.retain(|suspect| suspect.source.0 != both.source_validity || !both.source_lasts);
@@ -139,7 +144,7 @@ async fn cut_off(
     place: &Place<'_>,
     both: &mut Both,
     plan: &FolderPlan,
-    matched: &mut Matched,
+    matched: &mut Joined,
 ) -> Result<(), Failure> {
     let known = account.ledger.surplus(place.folder).await?;
     let Some(validity) = both.target_opened.state.uid_validity else { return Ok(()) };
@@ -155,7 +160,7 @@ async fn cut_off(
         .collect();
     let listing = &both.target_listing;
     let fits = |uid: &Uid| listing.get(*uid).is_some_and(|copy| needs.iter().any(|need| need.may_be_cut_to(copy)));
-    let strays: Vec<Uid> = matched.surplus.iter().copied().filter(fits).collect();
+    let strays: Vec<Uid> = matched.surplus.iter().filter(fits).collect();
     if strays.is_empty() {
         return Ok(());
     }
@@ -225,37 +230,37 @@ pub(super) async fn match_once(
     folder: FolderId,
     both: &mut Both,
     plan: &FolderPlan,
-) -> Result<Matched, Failure> {
+) -> Result<Joined, Failure> {
     let offered = offered(account, folder, both, plan).await?;
-    let left = || plan.left.iter().map(|(_, offer)| offer);
     let likely = likely(&offered, both, plan);
-    let (like, unlike): (Vec<Uid>, Vec<Uid>) = plan
-        .fresh
-        .iter()
-        .filter(|uid| both.source_listing.get(**uid).is_some())
-        .partition(|uid| both.source_listing.get(**uid).is_some_and(|entry| likely.has(&entry)));
+    let (mut like, mut joining) = (Uids::default(), Joining::default());
+    for entry in plan.fresh.iter().filter_map(|uid| both.source_listing.get(uid)) {
+        match likely.has(&entry) {
+            true => like.insert(entry.uid),
+            false => joining.absent(entry.uid, Claim::New),
+        }
+    }
     drop(likely);
     let nobody = plan.needs.is_empty() && like.is_empty();
-    let mut matched = match nobody || offered.is_empty() && plan.left.is_empty() {
-        true => {
-            let needs = plan.needs.iter().map(|need| (need.source_uid(), need.claim()));
-            let absent = needs.chain(like.into_iter().map(|uid| (uid, Claim::New))).collect();
-            Matched { absent, surplus: offered, ..Matched::default() }
-        }
-        false => match_offered(account, folder, both, plan, (like, offered)).await?,
-    };
+    if nobody || offered.is_empty() && plan.left.is_empty() {
+        plan.needs.iter().for_each(|need| joining.absent(need.source_uid(), need.claim()));
+        like.iter().for_each(|uid| joining.absent(uid, Claim::New));
+        offered.iter().for_each(|uid| joining.surplus(uid));
+    } else {
+        match_offered(account, folder, both, plan, (like, offered), &mut joining).await?;
+    }
+    let mut matched = joining.finish();
     if !plan.left.is_empty() {
-        let left: BTreeSet<Uid> = left().map(Offer::uid).collect();
-        matched.surplus.retain(|uid| !left.contains(uid));
+        let left: BTreeSet<Uid> = plan.left.iter().map(|(_, offer)| offer.uid()).collect();
+        matched.surplus = matched.surplus.iter().filter(|uid| !left.contains(uid)).collect();
         matched.doubles.retain(|(_, uid)| !left.contains(uid));
     }
-    matched.absent.extend(unlike.into_iter().map(|uid| (uid, Claim::New)));
     Ok(matched)
 }
 
 /// Looks at what is offered, as it is listed.
-fn likely(offered: &[Uid], both: &Both, plan: &FolderPlan) -> Likely {
-    let listed = offered.iter().filter_map(|uid| both.target_listing.get(*uid)).map(|entry| (entry.size, entry.date));
+fn likely(offered: &Uids, both: &Both, plan: &FolderPlan) -> Likely {
+    let listed = offered.iter().filter_map(|uid| both.target_listing.get(uid)).map(|entry| (entry.size, entry.date));
     let left = plan.left.iter().map(|(_, offer)| (offer.size(), offer.date()));
     Likely::of(listed.chain(left), offered.len() + plan.left.len(), plan.fresh.len())
 }
@@ -266,8 +271,9 @@ async fn match_offered(
     folder: FolderId,
     both: &mut Both,
     plan: &FolderPlan,
-    (like, offered): (Vec<Uid>, Vec<Uid>),
-) -> Result<Matched, Failure> {
+    (like, offered): (Uids, Uids),
+    joining: &mut Joining,
+) -> Result<(), Failure> {
     // What another name of this mailbox has put there is held too, and not by another.
     let held = match both.target_opened.state.uid_validity.filter(|_| !offered.is_empty()) {
         Some(validity) => account.ledger.held_by_namesakes(folder, validity).await?,
@@ -277,21 +283,20 @@ async fn match_offered(
     let listings = (&both.source_listing, &both.target_listing);
     let left: Vec<Offer> = plan.left.iter().map(|(_, offer)| offer.clone()).collect();
     let estimates = target.family().quirks().size_is_estimate;
-    let mut singles = Singles::new(listings, (&plan.needs, &left), like.len(), estimates);
-    for asked in like.chunks(HEADERS_AT_ONCE) {
-        singles.source(asked, &headers(source, asked).await?);
+    let mut singles = Singles::new(listings, (&plan.needs, &left), estimates);
+    for from in (0..like.len()).step_by(HEADERS_AT_ONCE) {
+        let asked: Vec<Uid> = like.range(from, from + HEADERS_AT_ONCE).collect();
+        singles.source(&asked, &headers(source, &asked).await?);
     }
-    drop(like);
-    singles.turn();
-    for asked in offered.chunks(HEADERS_AT_ONCE) {
-        singles.target(asked, &headers(target, asked).await?, |uid| held.binary_search(&uid).is_ok());
+    for from in (0..offered.len()).step_by(HEADERS_AT_ONCE) {
+        let asked: Vec<Uid> = offered.range(from, from + HEADERS_AT_ONCE).collect();
+        singles.target(&asked, &headers(target, &asked).await?, |uid| held.binary_search(&uid).is_ok());
     }
-    drop((offered, held));
-    let (decided, mut matching) = singles.finish(left);
+    drop((like, offered, held));
+    let mut matching = singles.finish(left, joining);
     answer(account, &mut matching, (source, listings.0), (target, listings.1)).await?;
-    let mut matched = matching.finish();
-    matched.extend(decided);
-    Ok(matched)
+    joining.extend(matching.finish());
+    Ok(())
 }
 
 /// Finds out whatever matching asks, until it has no questions.
@@ -329,9 +334,9 @@ pub(super) async fn answer(
 }
 
 /// Target messages that no record of this account, or of another into the same mailbox, stands for.
-async fn offered(account: &Account, folder: FolderId, both: &Both, plan: &FolderPlan) -> Result<Vec<Uid>, Failure> {
+async fn offered(account: &Account, folder: FolderId, both: &Both, plan: &FolderPlan) -> Result<Uids, Failure> {
     if both.target_listing.is_empty() || plan.needs.is_empty() && plan.fresh.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Uids::default());
     }
     let validity = both.target_opened.state.uid_validity;
     let mut held = match validity {
@@ -343,8 +348,8 @@ async fn offered(account: &Account, folder: FolderId, both: &Both, plan: &Folder
         surplus.iter().map(|surplus| surplus.target).filter(|(epoch, _)| Some(*epoch) == validity).map(|at| at.1),
     );
     held.sort_unstable();
-    let unknown = |uid: &&Uid| plan.paired.binary_search(uid).is_err() && held.binary_search(uid).is_err();
-    Ok(both.target_listing.uids().iter().filter(unknown).copied().collect())
+    let unknown = |uid: &Uid| !plan.paired.has(*uid) && held.binary_search(uid).is_err();
+    Ok(both.target_listing.uids().iter().filter(unknown).collect())
 }
 
 async fn headers<E: End>(session: &mut Session<E>, uids: &[Uid]) -> Result<Vec<(Uid, Option<Digest>)>, Failure> {
@@ -377,7 +382,7 @@ async fn write_down(
     folder: FolderId,
     both: &Both,
     plan: &FolderPlan,
-    matched: Matched,
+    matched: Joined,
 ) -> Result<Reconciled, Failure> {
     let (ledger, validity) = (&account.ledger, both.source_validity);
     let found = matched.found.len();
@@ -387,21 +392,21 @@ async fn write_down(
         note_landed(account, folder, (both, target_validity), plan, &matched.found).await?;
         flags = adopt(account, folder, (both, target_validity), &matched.found).await?;
     }
-    let (mut to_copy, mut retract, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut known, mut retract, mut missing) = (BTreeSet::new(), Vec::new(), Vec::new());
     for (uid, claim) in matched.absent {
-        let listed = both.source_listing.get(uid).is_some();
+        let listed = both.source_listing.has(uid);
         match claim {
-            Claim::New | Claim::Displaced => to_copy.push(uid),
+            Claim::New | Claim::Displaced => drop(known.insert(uid)),
             Claim::Intended => {
                 retract.push(uid);
-                to_copy.extend(listed.then_some(uid));
+                known.extend(listed.then_some(uid));
             }
             // It was acknowledged, and is not there: sending it again would go on for ever with a target that drops what
             // it thinks it has.
             Claim::Acknowledged => missing.push(uid),
         }
     }
-    to_copy.sort_unstable();
+    let to_copy = matched.new.union(&known.into_iter().collect());
     // What was looked for in vain may arrive yet: it is looked for once more before the account ends.
     let floor = both.target_opened.state.uid_validity.map(|validity| (validity, Uid::FIRST));
     match floor {
@@ -423,7 +428,7 @@ async fn write_down(
     let missing = missing.into_iter().map(|uid| troubled(uid, Fated::Missing, "missing", NOT_SHOWN));
     settle(account, folder, validity, missing).await?;
     // The ledger lets no message be intended that it holds for landed.
-    let lost = plan.stale.iter().filter(|uid| to_copy.binary_search(uid).is_ok()).copied();
+    let lost = plan.stale.iter().filter(|uid| to_copy.has(**uid)).copied();
     let replaced = replaced(plan, &matched.found);
     settle(account, folder, validity, lost.chain(replaced).map(|uid| ended(uid, Fated::Gone))).await?;
     let words = "its copy was there and has been taken away";
@@ -438,7 +443,7 @@ async fn note_landed(
     folder: FolderId,
     (both, target_validity): (&Both, UidValidity),
     plan: &FolderPlan,
-    found: &[Match],
+    found: &Rows<Match>,
 ) -> Result<(), Failure> {
     let landed = found.iter().filter(|one| one.claim != Claim::New).map(|one| {
         // Where it is is known now; its flags and date are proven at the end of the pass, like everybody's.
@@ -468,18 +473,22 @@ async fn adopt(
     account: &Account,
     folder: FolderId,
     (both, target_validity): (&Both, UidValidity),
-    found: &[Match],
+    found: &Rows<Match>,
 ) -> Result<FlagChanges, Failure> {
     let mut flags = FlagChanges::default();
-    for window in found.chunks(WINDOW) {
+    for from in (0..found.len()).step_by(WINDOW) {
         let mut theirs = Vec::new();
-        for one in window.iter().filter(|one| one.claim == Claim::New) {
-            theirs.extend(adopted(both, one.source_uid, (target_validity, one.target_uid), one.evidence));
-            let source = both.source_listing.get(one.source_uid);
-            if let (Some(source), Some(copy)) = (source, both.target_listing.get(one.target_uid)) {
-                let wanted = account.carried(source.flags);
+        for one in found.range(from, from + WINDOW).filter(|one| one.claim == Claim::New) {
+            let Some(source) = both.source_listing.get(one.source_uid) else { continue };
+            let wanted = account.carried(source.flags);
+            let copy = both.target_listing.get(one.target_uid);
+            // What both have is the base at once.
+            let has_all = |wanted: &Flags| copy.is_some_and(|copy| wanted.without(copy.flags).is_empty());
+            let base = Some(wanted.clone()).filter(|wanted| !wanted.same(&Flags::default()) && has_all(wanted));
+            if let (None, Some(copy)) = (&base, copy) {
                 flags.note(one.source_uid, one.target_uid, &Flags::default(), &wanted, copy.flags);
             }
+            theirs.push(adopted(source, base.unwrap_or_default(), (target_validity, one.target_uid), one.evidence));
         }
         account.ledger.adopt(folder, both.source_validity, theirs).await?;
     }
@@ -502,7 +511,7 @@ async fn settle(
 }
 
 /// Gives the messages that have left the source and whose copy is now another's.
-fn replaced<'p>(plan: &'p FolderPlan, found: &[Match]) -> impl Iterator<Item = Uid> + use<'p> {
+fn replaced<'p>(plan: &'p FolderPlan, found: &Rows<Match>) -> impl Iterator<Item = Uid> + use<'p> {
     let (mut uids, mut copies) = (BTreeSet::new(), BTreeSet::new());
     for (uid, offer) in &plan.left {
         uids.insert(*uid);
@@ -517,11 +526,11 @@ fn replaced<'p>(plan: &'p FolderPlan, found: &[Match]) -> impl Iterator<Item = U
         .map(|(uid, _)| *uid)
 }
 
-/// The record of a message that was there before. It has no base of flags: the source's are added, none is removed.
-fn adopted(both: &Both, uid: Uid, target: (UidValidity, Uid), evidence: Evidence) -> Option<Record> {
-    let entry = both.source_listing.get(uid)?;
-    Some(Record {
-        source_uid: uid,
+/// The record of a message that was there before. Where its copy lacks flags it has no base of them: the source's are added,
+/// none is removed.
+fn adopted(entry: Entry<'_>, flags: Flags, target: (UidValidity, Uid), evidence: Evidence) -> Record {
+    Record {
+        source_uid: entry.uid,
         stage: Stage::Settled(Fate::Adopted),
         target: Some(target),
         floor: None,
@@ -529,9 +538,9 @@ fn adopted(both: &Both, uid: Uid, target: (UidValidity, Uid), evidence: Evidence
         digest: None,
         header: None,
         date: entry.date,
-        flags: Flags::default(),
+        flags,
         risky: evidence == Evidence::BytesAltered,
         // It is proven with everybody's, once its flags have been added.
         evidence: Evidence::None,
-    })
+    }
 }

@@ -10,7 +10,7 @@ use super::windows::Windows;
 use crate::checkpoint::{Ending, FolderId, Settlement};
 use crate::failure::{Failure, Kind};
 use crate::mail::{Evidence, Fate, FolderPath, Listing, Record, Side, Stage, Uid, UidValidity};
-use crate::plan::{self, Claim, FolderPlan, Likely, Matched, Matching, Need, Offer};
+use crate::plan::{self, FolderPlan, Joined, Likely, Matching, Need, Offer};
 use std::collections::BTreeMap;
 
 /// The failure of a folder of which so many copies are gone that a person has to say what that means.
@@ -57,7 +57,7 @@ pub(super) async fn may_create(
     let mut windows = Windows::of(&account.ledger, folder, validity);
     while let Some(records) = windows.next().await? {
         let mut accepted = Vec::new();
-        for record in records.iter().filter(|record| listing.get(record.source_uid).is_some()) {
+        for record in records.iter().filter(|record| listing.has(record.source_uid)) {
             match record.stage {
                 Stage::Settled(Fate::Copied | Fate::Adopted) => accepted.push(settlement(record.source_uid)),
                 Stage::Settled(Fate::Removed) => removed += 1,
@@ -82,13 +82,13 @@ pub(super) async fn recall(
     account: &Account,
     folder: FolderId,
     both: &mut Both,
-    matched: &mut Matched,
+    matched: &mut Joined,
 ) -> Result<Vec<Record>, Failure> {
     let Some(target_validity) = both.target_opened.state.uid_validity else { return Ok(Vec::new()) };
-    if account.mode.restore || !matched.absent.iter().any(|(_, claim)| *claim == Claim::New) {
+    if account.mode.restore || matched.new.is_empty() {
         return Ok(Vec::new());
     }
-    let here = both.target_listing.uids().to_vec();
+    let here = both.target_listing.uids().clone();
     let recalled = account.ledger.recall(folder, both.source_validity, target_validity, here).await?;
     if !account.mode.accept && plan::is_many(recalled.gone, recalled.were) {
         return Err(ask(&both.target_path, recalled.gone, recalled.were));
@@ -100,9 +100,10 @@ pub(super) async fn recall(
     let offers: Vec<Offer> =
         recalled.removed.iter().zip(1..).filter_map(|(record, at)| Offer::recalled(record, Uid::new(at)?)).collect();
     let likely = Likely::among(&offers, usize::MAX);
-    let absent = matched.absent.iter().filter(|(_, claim)| *claim == Claim::New);
-    let needs: Vec<Need> = absent
-        .filter_map(|(uid, _)| both.source_listing.get(*uid))
+    let needs: Vec<Need> = matched
+        .new
+        .iter()
+        .filter_map(|uid| both.source_listing.get(uid))
         .filter(|entry| likely.has(entry))
         .map(Need::new)
         .collect();
@@ -118,6 +119,6 @@ pub(super) async fn recall(
             Some((one.source_uid, Record { source_uid: one.source_uid, date: date.or(known.date), ..known.clone() }))
         })
         .collect();
-    matched.absent.retain(|(uid, _)| !removed.contains_key(uid));
+    matched.new = matched.new.iter().filter(|uid| !removed.contains_key(uid)).collect();
     Ok(removed.into_values().collect())
 }

@@ -11,6 +11,10 @@ use crate::checkpoint::LossKind;
 use crate::failure::{Failure, Kind};
 use crate::imap::Source;
 use crate::mail::{Digest, Side, Uid};
+use crate::rows::Rows;
+
+/// The smallest of so many.
+const LOOKED_AT: usize = 10_000;
 
 /// Opens the source's folder once more, and fetches one of these messages again: it may be of those that are being copied.
 /// None: it does not come.
@@ -19,7 +23,7 @@ use crate::mail::{Digest, Side, Uid};
 /// The folder was numbered anew.
 pub(super) async fn look_again(
     task: &Task<'_>,
-    uids: &[Uid],
+    uids: &Rows<Uid>,
     source: &mut Lease<Source>,
 ) -> Result<Option<(Uid, Digest)>, Failure> {
     if task.source_lasts {
@@ -34,7 +38,8 @@ pub(super) async fn look_again(
         }
     }
     let size = |uid: &Uid| task.listing.get(*uid).and_then(|entry| entry.size).filter(|size| *size > 0);
-    let Some(uid) = uids.iter().copied().min_by_key(|uid| size(uid).unwrap_or(u64::MAX)) else { return Ok(None) };
+    let small = uids.iter().take(LOOKED_AT).min_by_key(|uid| size(uid).unwrap_or(u64::MAX));
+    let Some(uid) = small else { return Ok(None) };
     let account = task.account;
     let again = digests(account, &mut source.session, &account.source.brake, &[uid], task.listing).await?;
     Ok(again.first().copied())

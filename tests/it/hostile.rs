@@ -178,9 +178,9 @@ async fn read_all(liar: Arc<Liar>) -> Result<(Vec<u32>, Vec<u32>), ImapError> {
     let state = session.examine(&folders[0].name).await?.state;
     let last = state.uid_next.and_then(|next| Uid::new(next.value() - 1)).unwrap();
     let listing = session.listing(Uid::FIRST, last, state.messages).await?;
-    session.headers(listing.uids()).await?;
+    session.headers(&Vec::from_iter(listing.uids())).await?;
     session.recipients(state, 10).await?;
-    let wanted: Vec<(Uid, u64)> = listing.uids().iter().take(100).map(|uid| (*uid, 5)).collect();
+    let wanted: Vec<(Uid, u64)> = listing.uids().iter().take(100).map(|uid| (uid, 5)).collect();
     let room = BodyRoom::new(1 << 20, 1 << 16, &std::env::temp_dir());
     let (out, mut fetched) = mpsc::channel(100);
     session.fetch_bodies(&mailhaul::imap::Wanted::of(wanted.iter().copied()), &room, &Free, &out).await?;

@@ -4,20 +4,27 @@
 //!
 //! Invariant: what is paired here, [`Matching`] would pair, and nothing that it does with the rest depends on that.
 
-use super::{Claim, Mark, Match, Matched, Matching, Need, Offer, same_instant};
-use crate::mail::{Digest, Entry, Evidence, Listing, Uid};
+use super::{Claim, Joining, Mark, Match, Matching, Need, Offer, same_instant};
+use crate::mail::{Digest, Evidence, Listing, Uid};
+use crate::rows::{Row, Sorting};
 use std::collections::BTreeSet;
+use std::iter::Peekable;
 
-/// A source message that is new or displaced, found by its header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
-    header: Mark,
-    source_uid: Uid,
-    /// The first target message with this header.
-    copy: Option<Uid>,
+impl Row for Mark {
+    const BYTES: usize = 16;
+
+    fn pack(&self, to: &mut [u8]) {
+        to.copy_from_slice(&self.0);
+    }
+
+    fn unpack(from: &[u8]) -> Self {
+        let mut mark = [0; 16];
+        mark.copy_from_slice(from);
+        Self(mark)
+    }
 }
 
-/// Pairing of one folder: first all of the source is told, then all of the target.
+/// Pairing of one folder. Both sides are told in any order.
 #[derive(Debug)]
 pub struct Singles<'a> {
     source: &'a Listing,
@@ -26,8 +33,10 @@ pub struct Singles<'a> {
     needs: &'a [Need],
     /// The target tells sizes that are not those of the bytes.
     estimates: bool,
-    /// In order once the target's turn has come.
-    rows: Vec<Row>,
+    /// New and displaced source messages, by header.
+    here: Sorting<(Mark, Uid)>,
+    /// Target messages, by header; 1: it is to be read before anything claims it.
+    there: Sorting<(Mark, (Uid, u32))>,
     /// Source messages of which no header is known.
     headerless: Vec<Uid>,
     /// What others have that are matched in the same folder: nothing of these headers is paired here.
@@ -36,29 +45,24 @@ pub struct Singles<'a> {
     sizes: BTreeSet<Option<u64>>,
     /// Target messages to be looked at closely; true: each is to be read before anything claims it.
     rest: Vec<(Uid, Option<Mark>, bool)>,
-    /// Target messages that are nobody's.
-    surplus: Vec<Uid>,
 }
 
 /// What is found out about a message: its header digest, None where it has no key fields.
 type Told = (Uid, Option<Digest>);
 
 impl<'a> Singles<'a> {
-    /// Begins. `needs`, ascending, and `offers` are known already; `fresh`: so many new messages may be told.
+    /// Begins. `needs`, ascending, and `offers` are known already.
     #[must_use]
     pub fn new(
         (source, target): (&'a Listing, &'a Listing),
         (needs, offers): (&'a [Need], &[Offer]),
-        fresh: usize,
         estimates: bool,
     ) -> Self {
         let mut others: Vec<Mark> = offers.iter().filter_map(|offer| offer.header.some()).collect();
-        let (mut rows, mut sizes) = (Vec::with_capacity(fresh + needs.len()), BTreeSet::new());
+        let (mut here, mut sizes) = (Sorting::default(), BTreeSet::new());
         for need in needs {
             match (need.claim, need.header.some()) {
-                (Claim::New | Claim::Displaced, Some(header)) => {
-                    rows.push(Row { header, source_uid: need.source_uid, copy: None });
-                }
+                (Claim::New | Claim::Displaced, Some(header)) => here.push((header, need.source_uid)),
                 (_, header) => {
                     others.extend(header);
                     sizes.insert(need.size);
@@ -66,15 +70,15 @@ impl<'a> Singles<'a> {
             }
         }
         others.sort_unstable();
-        let (headerless, rest, surplus) = (Vec::new(), Vec::new(), Vec::new());
-        Self { source, target, needs, estimates, rows, headerless, others, sizes, rest, surplus }
+        let (there, headerless, rest) = (Sorting::default(), Vec::new(), Vec::new());
+        Self { source, target, needs, estimates, here, there, headerless, others, sizes, rest }
     }
 
     /// Tells what has come of the new source messages that were asked for. Both ascending.
     pub fn source(&mut self, asked: &[Uid], told: &[Told]) {
         for (source_uid, header) in answers(asked, told) {
             match header {
-                Some(header) => self.rows.push(Row { header, source_uid, copy: None }),
+                Some(header) => self.here.push((header, source_uid)),
                 None => {
                     self.headerless.push(source_uid);
                     self.sizes.insert(self.source.get(source_uid).and_then(|entry| entry.size));
@@ -83,105 +87,97 @@ impl<'a> Singles<'a> {
         }
     }
 
-    /// Ends the source's turn.
-    pub fn turn(&mut self) {
-        self.rows.sort_unstable();
-    }
-
     /// Tells what has come of the target messages that were asked for. Both ascending. `is_exact`: see [`Offer::exact`].
     pub fn target(&mut self, asked: &[Uid], told: &[Told], is_exact: impl Fn(Uid) -> bool) {
-        for (uid, header) in answers(asked, told) {
+        for (uid, header) in answers(asked, told).filter(|(uid, _)| self.target.has(*uid)) {
             let exact = is_exact(uid);
-            let Some(copy) = self.target.get(uid) else { continue };
-            let apart = self.sizes.contains(&copy.size);
-            match header.map(|header| self.seek(header)) {
-                Some(Sought::Nobody) if !apart => self.surplus.push(uid),
-                Some(Sought::One(at)) if !apart && !exact && self.takes(at, copy) => self.rows[at].copy = Some(uid),
-                _ => self.rest.push((uid, header, exact)),
+            match header {
+                Some(header) => self.there.push((header, (uid, u32::from(exact)))),
+                None => self.rest.push((uid, None, exact)),
             }
         }
     }
 
-    fn takes(&self, at: usize, copy: Entry<'_>) -> bool {
-        let Row { source_uid, copy: None, .. } = self.rows[at] else { return false };
-        let known = self.need(source_uid).map(|need| (need.size, need.date));
-        let listed = || self.source.get(source_uid).map(|entry| (entry.size, entry.date));
-        let Some((size, date)) = known.or_else(listed) else { return false };
-        same_instant(date, copy.date) && (size.is_some() && size == copy.size || self.estimates)
-    }
-
-    fn need(&self, source_uid: Uid) -> Option<&'a Need> {
-        self.needs.binary_search_by_key(&source_uid, Need::source_uid).ok().map(|at| &self.needs[at])
-    }
-
-    fn seek(&self, header: Mark) -> Sought {
-        if self.others.binary_search(&header).is_ok() {
-            return Sought::Several;
-        }
-        let at = self.rows.partition_point(|row| row.header < header);
-        let has = |at: usize| self.rows.get(at).is_some_and(|row| row.header == header);
-        match (has(at), has(at + 1)) {
-            (true, false) => Sought::One(at),
-            (true, true) => Sought::Several,
-            (false, _) => Sought::Nobody,
-        }
-    }
-
-    /// Ends: what is decided, and the matching of the rest, which has `offers` too.
+    /// Ends: what is decided is told, and the matching of the rest, which has `offers` too, is given.
     #[must_use]
-    pub fn finish(mut self, offers: Vec<Offer>) -> (Matched, Matching) {
-        self.part_twins();
-        let mut headers: Vec<Mark> = self.rest.iter().filter_map(|(_, header, _)| *header).collect();
-        headers.extend_from_slice(&self.others);
-        headers.sort_unstable();
-        let mut decided = Matched { surplus: std::mem::take(&mut self.surplus), ..Matched::default() };
-        decided.found.reserve_exact(self.rows.iter().filter(|row| row.copy.is_some()).count());
-        let mut open = Vec::new();
-        for Row { header, source_uid, copy } in std::mem::take(&mut self.rows) {
-            let need = self.need(source_uid);
-            if let Some(target_uid) = copy {
-                let (claim, evidence) = (need.map_or(Claim::New, Need::claim), Evidence::MetadataEqual);
-                decided.found.push(Match { source_uid, target_uid, claim, evidence });
-            } else if need.is_none() && headers.binary_search(&header).is_ok() {
-                open.push((source_uid, Some(header)));
-            } else if need.is_none() {
-                decided.absent.push((source_uid, Claim::New));
+    pub fn finish(mut self, offers: Vec<Offer>, joining: &mut Joining) -> Matching {
+        let (here, there) = (std::mem::take(&mut self.here).finish(), std::mem::take(&mut self.there).finish());
+        let (mut here, mut there) = (here.iter().peekable(), there.iter().peekable());
+        let (mut found, mut open) = (BTreeSet::new(), Vec::new());
+        while let Some(header) = next(&mut here, &mut there) {
+            let sources = with(&mut here, header);
+            let copies = with(&mut there, header);
+            if let (&[source_uid], &[(target_uid, 0)]) = (&sources[..], &copies[..])
+                && !self.is_others(header)
+                && self.takes(source_uid, target_uid)
+            {
+                let need = self.need(source_uid);
+                let claim = need.map_or(Claim::New, Need::claim);
+                found.extend(need.map(Need::source_uid));
+                joining.found(Match { source_uid, target_uid, claim, evidence: Evidence::MetadataEqual });
+                continue;
+            }
+            let nobodys = sources.is_empty() && !self.is_others(header);
+            for (uid, exact) in &copies {
+                match nobodys && !self.is_apart(*uid) {
+                    true => joining.surplus(*uid),
+                    false => self.rest.push((*uid, Some(header), *exact == 1)),
+                }
+            }
+            let is_open = !copies.is_empty() || self.is_others(header);
+            for uid in sources.into_iter().filter(|uid| self.need(*uid).is_none()) {
+                match is_open {
+                    true => open.push((uid, Some(header))),
+                    false => joining.absent(uid, Claim::New),
+                }
             }
         }
-        decided.found.sort_unstable_by_key(|one| one.source_uid);
-        let is_found = |uid: &Uid| decided.found.binary_search_by_key(uid, |one| one.source_uid).is_ok();
-        let known = self.needs.iter().filter(|need| !is_found(&need.source_uid)).cloned();
+        let known = self.needs.iter().filter(|need| !found.contains(&need.source_uid)).cloned();
         let open = open.into_iter().chain(self.headerless.into_iter().map(|uid| (uid, None)));
         let open = open.filter_map(|(uid, header)| Some(Need::new(self.source.get(uid)?).headed(header)));
         let rest = self.rest.into_iter().filter_map(|(uid, header, exact)| {
             let offer = if exact { Offer::exact } else { Offer::new };
             Some(offer(self.target.get(uid)?).headed(header))
         });
-        let (needs, offers) = (known.chain(open).collect(), offers.into_iter().chain(rest).collect());
-        let matching = Matching::new(needs, offers, self.estimates);
-        (decided, matching)
+        Matching::new(known.chain(open).collect(), offers.into_iter().chain(rest).collect(), self.estimates)
     }
 
-    /// A header that a second message has on the target pairs nobody here.
-    fn part_twins(&mut self) {
-        for at in 0..self.rest.len() {
-            if let Some(header) = self.rest[at].1
-                && let Sought::One(row) = self.seek(header)
-                && let Some(copy) = self.rows[row].copy.take()
-            {
-                self.rest.push((copy, Some(header), false));
-            }
-        }
+    fn takes(&self, source_uid: Uid, target_uid: Uid) -> bool {
+        let Some(copy) = self.target.get(target_uid).filter(|copy| !self.sizes.contains(&copy.size)) else {
+            return false;
+        };
+        let known = self.need(source_uid).map(|need| (need.size, need.date));
+        let listed = || self.source.get(source_uid).map(|entry| (entry.size, entry.date));
+        let Some((size, date)) = known.or_else(listed) else { return false };
+        same_instant(date, copy.date) && (size.is_some() && size == copy.size || self.estimates)
+    }
+
+    /// Its bytes may be asked for because of its size.
+    fn is_apart(&self, target_uid: Uid) -> bool {
+        self.target.get(target_uid).is_some_and(|copy| self.sizes.contains(&copy.size))
+    }
+
+    fn is_others(&self, header: Mark) -> bool {
+        self.others.binary_search(&header).is_ok()
+    }
+
+    fn need(&self, source_uid: Uid) -> Option<&'a Need> {
+        self.needs.binary_search_by_key(&source_uid, Need::source_uid).ok().map(|at| &self.needs[at])
     }
 }
 
-/// Who has a header at the source.
-enum Sought {
-    Nobody,
-    /// At this place.
-    One(usize),
-    /// Several, or one that is not paired here.
-    Several,
+/// The lowest header that any of them has.
+fn next<A, B>(
+    here: &mut Peekable<impl Iterator<Item = (Mark, A)>>,
+    there: &mut Peekable<impl Iterator<Item = (Mark, B)>>,
+) -> Option<Mark> {
+    let (here, there) = (here.peek().map(|row| row.0), there.peek().map(|row| row.0));
+    here.into_iter().chain(there).min()
+}
+
+/// Takes all that have this header.
+fn with<T>(rows: &mut Peekable<impl Iterator<Item = (Mark, T)>>, header: Mark) -> Vec<T> {
+    std::iter::from_fn(|| rows.next_if(|row| row.0 == header)).map(|row| row.1).collect()
 }
 
 /// Puts to each UID that was asked for what was told of it.
@@ -194,6 +190,7 @@ fn answers<'t>(asked: &'t [Uid], told: &'t [Told]) -> impl Iterator<Item = (Uid,
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Joined, Matched};
     use super::*;
     use crate::mail::{Flags, InternalDate, Record, Stage, digest};
     use proptest::prelude::*;
@@ -326,18 +323,18 @@ mod tests {
             answer(&mut alone, &source, &target);
             let mut alone = alone.finish();
 
-            let mut singles = Singles::new((&here, &there), (&needs, &left), fresh.len(), estimates);
+            let (mut singles, mut joining) = (Singles::new((&here, &there), (&needs, &left), estimates), Joining::default());
             fresh.chunks(3).for_each(|asked| singles.source(asked, &told(&source, asked)));
-            singles.turn();
             offered.chunks(3).for_each(|asked| singles.target(asked, &told(&target, asked), is_exact));
-            let (decided, mut matching) = singles.finish(left);
+            let mut matching = singles.finish(left, &mut joining);
             answer(&mut matching, &source, &target);
-            let mut matched = matching.finish();
-            matched.extend(decided);
-
-            alone.absent.sort_unstable_by_key(|absent| absent.0);
-            matched.absent.sort_unstable_by_key(|absent| absent.0);
-            prop_assert_eq!(matched, alone);
+            joining.extend(matching.finish());
+            let Joined { found, mut absent, new, surplus, doubles } = joining.finish();
+            absent.extend(new.iter().map(|uid| (uid, Claim::New)));
+            absent.sort_unstable();
+            let (found, surplus) = (found.iter().collect(), surplus.iter().collect());
+            alone.absent.sort_unstable();
+            prop_assert_eq!(Matched { found, absent, surplus, doubles }, alone);
         }
     }
 }

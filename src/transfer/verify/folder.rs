@@ -5,7 +5,7 @@ use crate::checkpoint::{FolderRow, LossKind};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{End, ImapError, Opened, Source, Target};
 use crate::mail::{
-    Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, WireName,
+    Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, Uids, WireName,
 };
 use crate::pace::Backoff;
 use crate::plan::{self, Absence, Flaw, FolderPair, Listed, Matching, Need, Offer, Place};
@@ -212,7 +212,7 @@ impl Both<'_> {
         self.others.extend(taken);
         self.others.sort_unstable();
         self.others.dedup();
-        self.others.retain(|uid| target.listing.get(*uid).is_some());
+        self.others.retain(|uid| target.listing.has(*uid));
         let (Some(validity), Some(target_validity)) = (self.source.validity(), target.validity()) else {
             return Ok(());
         };
@@ -221,14 +221,14 @@ impl Both<'_> {
         while let Some(records) = windows.next().await? {
             for record in &records {
                 let Some((epoch, uid)) = record.target else { continue };
-                let there = epoch == target_validity && target.listing.get(uid).is_some();
+                let there = epoch == target_validity && target.listing.has(uid);
                 // Twice in the ledger is once on the target.
                 if !there || self.others.binary_search(&uid).is_ok() || !claimed.insert(uid) {
                     continue;
                 }
-                match self.source.listing.uids().binary_search(&record.source_uid) {
-                    Ok(at) => self.copies[at] = Some(uid),
-                    Err(_) => self.outlived.push(uid),
+                match self.source.listing.uids().position(record.source_uid) {
+                    Some(at) => self.copies[at] = Some(uid),
+                    None => self.outlived.push(uid),
                 }
             }
         }
@@ -262,7 +262,7 @@ impl Both<'_> {
         self.source.lease = source_lease.session.is_usable().then_some(source_lease);
         target.lease = target_lease.session.is_usable().then_some(target_lease);
         for one in matching.finish().found {
-            if let Ok(at) = self.source.listing.uids().binary_search(&one.source_uid) {
+            if let Some(at) = self.source.listing.uids().position(one.source_uid) {
                 self.copies[at] = Some(one.target_uid);
                 self.found.insert(one.source_uid, one.evidence);
             }
@@ -275,7 +275,8 @@ impl Both<'_> {
         while from < self.copies.len() {
             let to = (from + JUDGED_AT_ONCE).min(self.copies.len());
             let known = self.known(from, to).await?;
-            let mut judged: Vec<Judged> = (from..to).map(|at| self.judge_one(at, &known)).collect();
+            let uids = self.source.listing.uids().range(from, to).zip(from..);
+            let mut judged: Vec<Judged> = uids.map(|(uid, at)| self.judge_one(uid, at, &known)).collect();
             if self.asked.level == Level::Bytes {
                 self.compare_bytes(&mut judged, &known, verdict).await?;
             }
@@ -295,23 +296,22 @@ impl Both<'_> {
 
     /// Reads what the ledger knows of a stretch of the listing.
     async fn known(&self, from: usize, to: usize) -> Result<Known, Failure> {
-        let (uids, ledger) = (&self.source.listing.uids()[from..to], &self.account.ledger);
+        let (uids, ledger) = (self.source.listing.uids(), &self.account.ledger);
         let mut known = Known::default();
-        let (Some(first), Some(last), Some(validity)) = (uids.first(), uids.last(), self.source.validity()) else {
-            return Ok(known);
-        };
-        let mut next = Some(*first);
-        while let Some(first) = next.filter(|first| first <= last) {
+        let ends = uids.get(from).zip(uids.get(to - 1));
+        let (Some((first, last)), Some(validity)) = (ends, self.source.validity()) else { return Ok(known) };
+        let mut next = Some(first);
+        while let Some(first) = next.filter(|first| *first <= last) {
             let records = ledger.records(self.row.id, validity, first, WINDOW).await?;
             next = match records.last() {
                 Some(end) if records.len() == WINDOW => Uid::new(end.source_uid.value().saturating_add(1)),
                 _ => None,
             };
-            let listed = records.into_iter().filter(|record| uids.binary_search(&record.source_uid).is_ok());
+            let listed = records.into_iter().filter(|record| record.source_uid <= last && uids.has(record.source_uid));
             known.records.extend(listed.map(|record| (record.source_uid, record)));
         }
-        known.words = ledger.words(self.row.id, validity, (*first, *last)).await?;
-        for loss in ledger.lost(self.row.id, validity, (*first, *last)).await? {
+        known.words = ledger.words(self.row.id, validity, (first, last)).await?;
+        for loss in ledger.lost(self.row.id, validity, (first, last)).await? {
             let listed = known.listed.entry(loss.source_uid).or_default();
             match loss.kind {
                 LossKind::Bytes => listed.bytes = true,
@@ -326,8 +326,7 @@ impl Both<'_> {
         Ok(known)
     }
 
-    fn judge_one(&self, at: usize, known: &Known) -> Judged {
-        let uid = self.source.listing.uids()[at];
+    fn judge_one(&self, uid: Uid, at: usize, known: &Known) -> Judged {
         let record = known.records.get(&uid);
         let place = Place { there: self.target.is_some(), validity: self.target.as_ref().and_then(Half::validity) };
         let last_run = self.row.remembered.and_then(|watermark| watermark.source.uid_next);
@@ -444,12 +443,12 @@ impl Both<'_> {
         let accounted = |uid: &Uid| {
             copies.contains(uid) || [&self.others, &self.outlived].iter().any(|all| all.binary_search(uid).is_ok())
         };
-        let surplus: Vec<Uid> = target.listing.uids().iter().filter(|uid| !accounted(uid)).copied().collect();
+        let surplus: Uids = target.listing.uids().iter().filter(|uid| !accounted(uid)).collect();
         let sums = &mut verdict.sums;
         sums.target_messages = target.listing.len() as u64;
         (sums.copies, sums.others) = (copies.len() as u64, self.others.len() as u64);
         (sums.outlived, sums.surplus) = (self.outlived.len() as u64, surplus.len() as u64);
-        verdict.surplus_uids = surplus.iter().take(KEPT_MAX).map(|uid| uid.value()).collect();
+        verdict.surplus_uids = surplus.iter().take(KEPT_MAX).map(Uid::value).collect();
         // What left the source in this moment still has its copy.
         let gone = verdict.sums.of(Fate::Gone).min(verdict.sums.copies);
         (verdict.sums.copies, verdict.sums.outlived) = (verdict.sums.copies - gone, verdict.sums.outlived + gone);
@@ -464,7 +463,7 @@ impl Both<'_> {
         let moved = now.state.uid_next.is_none_or(|now| now > next);
         if moved && now.state.uid_validity == self.source.opened.state.uid_validity {
             let arrived = lease.session.listing(next, Uid::LAST, now.state.messages).await.map_err(on_source)?;
-            let new = arrived.uids().iter().filter(|uid| self.source.listing.get(**uid).is_none());
+            let new = arrived.uids().iter().filter(|uid| !self.source.listing.has(*uid));
             verdict.arrived = new.count() as u64;
         }
         self.source.lease = Some(lease);

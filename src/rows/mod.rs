@@ -1,0 +1,325 @@
+//! Many small values in little memory: in a file without a name once they are more than a few.
+//!
+//! Secret: where the values lie. What a mailbox of a million comes to is decided from its rows, and none of the rooms that
+//! decide has to know that they are not in memory.
+//!
+//! A disk that takes no more keeps the rest in memory. A file that cannot be read again is a panic: nothing may be decided
+//! from rows that are not known, and a panic ends the account that it is in, whose state is in the ledger.
+
+mod sorting;
+
+pub use sorting::Sorting;
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes of rows that are kept in memory.
+const KEPT_BYTES: usize = 512 << 10;
+/// Bytes that are read at once where rows are gone through.
+const READ_BYTES: usize = 8 << 10;
+
+/// A value of a fixed size.
+pub trait Row: Copy {
+    /// Bytes of one, at most 64.
+    const BYTES: usize;
+
+    /// Writes it into so many bytes.
+    fn pack(&self, to: &mut [u8]);
+
+    /// Reads what [`Self::pack`] has written.
+    fn unpack(from: &[u8]) -> Self;
+}
+
+/// So many rows are kept in memory.
+const fn kept<T: Row>() -> usize {
+    KEPT_BYTES / T::BYTES
+}
+
+/// Rows, by their number from 0 on.
+#[derive(Debug)]
+pub struct Rows<T> {
+    /// The first of them, in a file.
+    aside: usize,
+    file: Option<Mutex<File>>,
+    /// The disk takes no more.
+    is_full: bool,
+    /// Those behind them.
+    here: Vec<T>,
+}
+
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
+        Self { aside: 0, file: None, is_full: false, here: Vec::new() }
+    }
+}
+
+impl<T: Row> Rows<T> {
+    /// Gives how many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.aside + self.here.len()
+    }
+
+    /// Says whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts one behind all others.
+    pub fn push(&mut self, row: T) {
+        if self.here.len() >= kept::<T>() && !self.is_full {
+            self.is_full = self.set_aside().is_err();
+        }
+        self.here.push(row);
+    }
+
+    /// Gives the row with this number.
+    ///
+    /// # Panics
+    /// There is none, or it cannot be read again.
+    #[must_use]
+    pub fn get(&self, at: usize) -> T {
+        if let Some(behind) = at.checked_sub(self.aside) {
+            return self.here[behind];
+        }
+        let mut bytes = [0; 64];
+        self.read(at, &mut bytes[..T::BYTES]);
+        T::unpack(&bytes[..T::BYTES])
+    }
+
+    /// Puts another row in the place of this one.
+    ///
+    /// # Panics
+    /// There is none, or the file cannot be written again where it was written before.
+    pub fn set(&mut self, at: usize, row: T) {
+        if let Some(behind) = at.checked_sub(self.aside) {
+            self.here[behind] = row;
+            return;
+        }
+        let mut bytes = [0; 64];
+        row.pack(&mut bytes[..T::BYTES]);
+        if let Err(error) = self.write(at, &bytes[..T::BYTES]) {
+            lost(&error);
+        }
+    }
+
+    /// Keeps the first `count`.
+    pub fn truncate(&mut self, count: usize) {
+        self.here.truncate(count.saturating_sub(self.aside));
+        self.aside = self.aside.min(count);
+    }
+
+    /// Gives all of them in order.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_, T> {
+        self.range(0, self.len())
+    }
+
+    /// Gives those from one number to before another.
+    #[must_use]
+    pub fn range(&self, from: usize, to: usize) -> Iter<'_, T> {
+        let to = to.min(self.len());
+        Iter { rows: self, at: from.min(to), end: to, read: Vec::new(), first: 0, of: PhantomData }
+    }
+
+    /// Gives how many of the first there are of which this is so, where it is so of none behind one of which it is not.
+    pub fn partition_point(&self, is_so: impl Fn(T) -> bool) -> usize {
+        let (mut from, mut to) = (0, self.len());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if is_so(self.get(middle)) {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        from
+    }
+
+    fn set_aside(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(Mutex::new(tempfile::tempfile()?));
+        }
+        let mut bytes = Vec::with_capacity(READ_BYTES);
+        let mut at = self.aside;
+        for rows in self.here.chunks((READ_BYTES / T::BYTES).max(1)) {
+            bytes.resize(rows.len() * T::BYTES, 0);
+            bytes.chunks_exact_mut(T::BYTES).zip(rows).for_each(|(bytes, row)| row.pack(bytes));
+            self.write(at, &bytes)?;
+            at += rows.len();
+        }
+        self.aside = at;
+        self.here.clear();
+        Ok(())
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start((at * T::BYTES) as u64))?;
+        file.write_all(bytes)
+    }
+
+    fn read(&self, at: usize, bytes: &mut [u8]) {
+        let Some(file) = &self.file else { return };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = file.seek(SeekFrom::Start((at * T::BYTES) as u64)).and_then(|_| file.read_exact(bytes));
+        if let Err(error) = read {
+            drop(file);
+            lost(&error);
+        }
+    }
+}
+
+impl<T: Row> FromIterator<T> for Rows<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(all: I) -> Self {
+        let mut rows = Self::default();
+        all.into_iter().for_each(|row| rows.push(row));
+        rows
+    }
+}
+
+/// See the room's own words.
+fn lost(error: &io::Error) -> ! {
+    let place = std::env::temp_dir();
+    panic!("cannot read again what was set aside in {}: {error}", place.display());
+}
+
+/// Some rows in order.
+#[derive(Debug)]
+pub struct Iter<'r, T> {
+    rows: &'r Rows<T>,
+    at: usize,
+    end: usize,
+    /// Bytes read, beginning with the row `first`.
+    read: Vec<u8>,
+    first: usize,
+    of: PhantomData<T>,
+}
+
+impl<T: Row> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        if self.at == self.end {
+            return None;
+        }
+        let at = self.at;
+        self.at += 1;
+        if at >= self.rows.aside {
+            return Some(self.rows.here[at - self.rows.aside]);
+        }
+        let read = self.first + self.read.len() / T::BYTES;
+        if !(self.first..read).contains(&at) {
+            let count = (READ_BYTES / T::BYTES).max(1).min(self.rows.aside.min(self.end) - at);
+            self.read.resize(count * T::BYTES, 0);
+            self.rows.read(at, &mut self.read);
+            self.first = at;
+        }
+        let from = (at - self.first) * T::BYTES;
+        Some(T::unpack(&self.read[from..from + T::BYTES]))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.end - self.at, Some(self.end - self.at))
+    }
+}
+
+impl<T: Row> ExactSizeIterator for Iter<'_, T> {}
+
+/// Numbers of 32 bits.
+impl Row for u32 {
+    const BYTES: usize = 4;
+
+    fn pack(&self, to: &mut [u8]) {
+        to.copy_from_slice(&self.to_le_bytes());
+    }
+
+    fn unpack(from: &[u8]) -> Self {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(from);
+        Self::from_le_bytes(bytes)
+    }
+}
+
+/// Numbers of 64 bits.
+impl Row for u64 {
+    const BYTES: usize = 8;
+
+    fn pack(&self, to: &mut [u8]) {
+        to.copy_from_slice(&self.to_le_bytes());
+    }
+
+    fn unpack(from: &[u8]) -> Self {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(from);
+        Self::from_le_bytes(bytes)
+    }
+}
+
+/// Two rows, one behind the other.
+impl<A: Row, B: Row> Row for (A, B) {
+    const BYTES: usize = A::BYTES + B::BYTES;
+
+    fn pack(&self, to: &mut [u8]) {
+        let (first, second) = to.split_at_mut(A::BYTES);
+        self.0.pack(first);
+        self.1.pack(second);
+    }
+
+    fn unpack(from: &[u8]) -> Self {
+        let (first, second) = from.split_at(A::BYTES);
+        (A::unpack(first), B::unpack(second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_what_was_put_wherever_they_lie() {
+        for count in [0, 1, kept::<u32>(), kept::<u32>() + 1, 3 * kept::<u32>() + 17] {
+            let all: Vec<u32> = (0..count as u32).map(|at| at.wrapping_mul(2_654_435_761)).collect();
+            let mut rows: Rows<u32> = all.iter().copied().collect();
+            assert_eq!((rows.len(), rows.file.is_some()), (count, count > kept::<u32>()));
+            assert!(rows.iter().eq(all.iter().copied()));
+            for at in (0..count).step_by(9973) {
+                assert_eq!(rows.get(at), all[at]);
+            }
+            let (from, to) = (count / 3, count - count / 4);
+            assert!(rows.range(from, to).eq(all[from..to].iter().copied()));
+            assert_eq!(rows.range(from, to).len(), to - from);
+            if count > 0 {
+                rows.set(count / 2, 7);
+                rows.set(count - 1, 9);
+                assert_eq!(
+                    (rows.get(count - 1), rows.iter().nth(count / 2).unwrap()),
+                    (9, if count > 1 { 7 } else { 9 })
+                );
+            }
+            rows.truncate(to);
+            rows.push(5);
+            assert_eq!((rows.len(), rows.get(to), rows.iter().last()), (to + 1, 5, Some(5)));
+        }
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_more_keeps_the_rest_in_memory() {
+        let mut rows = Rows::<u32> { is_full: true, ..Rows::default() };
+        let all = 0..2 * kept::<u32>() as u32 + 5;
+        all.clone().for_each(|row| rows.push(row));
+        assert!(rows.file.is_none() && rows.iter().eq(all));
+    }
+
+    #[test]
+    fn what_is_in_order_is_found_by_halves() {
+        let rows: Rows<u32> = (0..2 * kept::<u32>() as u32).map(|at| at * 2).collect();
+        for (sought, at) in [(0, 0), (1, 1), (100_001, 50_001), (400_000, 200_000)] {
+            assert_eq!(rows.partition_point(|row| row < sought), at);
+        }
+    }
+}
