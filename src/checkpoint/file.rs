@@ -13,6 +13,9 @@ use std::time::{Duration, SystemTime};
 const BUSY_MAX: Duration = Duration::from_secs(30);
 /// The log is cut back to this after it has been folded into the file.
 const LOG_BYTES_KEPT: i64 = 16 << 20;
+/// KiB of pages that a connection keeps: what is written lies close together, and what is read is read once.
+const WRITER_CACHE_KIB: i64 = 1024;
+const READER_CACHE_KIB: i64 = 256;
 /// How every SQLite file begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -125,7 +128,11 @@ impl Place {
     /// Opens a further connection beside the writer's.
     pub(super) fn connect_reader(&self) -> Result<Connection, LedgerError> {
         let connection = self.open(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.pragma_update(None, "query_only", true).map_err(|error| self.fault(error.into()))?;
+        let set_up = || {
+            connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+            connection.pragma_update(None, "query_only", true)
+        };
+        set_up().map_err(|error: rusqlite::Error| self.fault(error.into()))?;
         Ok(connection)
     }
 
@@ -278,6 +285,7 @@ impl Place {
         connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
         // What a savepoint may have to undo is of no use after a crash: it needs no file.
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         // Triggers keep the sums also where a row is replaced.

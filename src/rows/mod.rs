@@ -13,12 +13,13 @@ pub use sorting::Sorting;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of rows that are kept in memory.
-const KEPT_BYTES: usize = 512 << 10;
+const KEPT_BYTES: usize = 256 << 10;
 /// Bytes that are read at once where rows are gone through.
-const READ_BYTES: usize = 8 << 10;
+const READ_BYTES: usize = 4 << 10;
 
 /// A value of a fixed size.
 pub trait Row: Copy {
@@ -141,7 +142,7 @@ impl<T: Row> Rows<T> {
 
     fn set_aside(&mut self) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(Mutex::new(tempfile::tempfile()?));
+            self.file = Some(Mutex::new(tempfile::tempfile_in(place())?));
         }
         let mut bytes = Vec::with_capacity(READ_BYTES);
         let mut at = self.aside;
@@ -182,10 +183,18 @@ impl<T: Row> FromIterator<T> for Rows<T> {
     }
 }
 
+/// Where files without a name lie: the place for large ones, where there is one, since the other may be memory.
+fn place() -> PathBuf {
+    let large = Path::new("/var/tmp");
+    match std::env::var_os("TMPDIR").is_none() && large.is_dir() {
+        true => large.to_owned(),
+        false => std::env::temp_dir(),
+    }
+}
+
 /// See the room's own words.
 fn lost(error: &io::Error) -> ! {
-    let place = std::env::temp_dir();
-    panic!("cannot read again what was set aside in {}: {error}", place.display());
+    panic!("cannot read again what was set aside in {}: {error}", place().display());
 }
 
 /// Some rows in order.

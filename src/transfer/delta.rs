@@ -12,7 +12,7 @@
 //!          has gone from the source that may have come back under another number
 //! ```
 //!
-//! Records are read window by window, so that a folder takes the memory of what both sides list and no more.
+//! Records are read window by window.
 
 use super::account::Account;
 use super::flags::is_proven;

@@ -26,8 +26,8 @@ use std::collections::BTreeSet;
 /// has seen what was still under way.
 const LOOKS_MAX: usize = 30;
 
-/// Headers asked for at once: their digests take a megabyte, and the turns in between are few.
-const HEADERS_AT_ONCE: usize = 16_384;
+/// Headers asked for at once: their digests take little, and the turns in between are few.
+const HEADERS_AT_ONCE: usize = 4096;
 
 /// Of a message whose APPEND was answered with OK, and that is not there.
 pub(super) const NOT_SHOWN: &str = "the target acknowledged it and does not show it";
@@ -279,11 +279,27 @@ async fn match_offered(
         Some(validity) => account.ledger.held_by_namesakes(folder, validity).await?,
         None => Vec::new(),
     };
-    let (source, target) = (&mut both.source.session, &mut both.target.session);
-    let listings = (&both.source_listing, &both.target_listing);
-    let left: Vec<Offer> = plan.left.iter().map(|(_, offer)| offer.clone()).collect();
+    let left = plan.left.iter().map(|(_, offer)| offer.clone()).collect();
+    let source = (&mut both.source.session, &both.source_listing);
+    let target = (&mut both.target.session, &both.target_listing);
+    join(account, (source, target), (&plan.needs, left), (like, offered), &held, joining).await
+}
+
+/// Both sides of an open folder, with what they list.
+type Sides<'s> = ((&'s mut Session<Source>, &'s Listing), (&'s mut Session<Target>, &'s Listing));
+
+/// Matches `needs`, and the source's `like`, with `offers`, and the target's `offered`. `held`: of the offered, those that
+/// another account has put there; ascending.
+pub(super) async fn join(
+    account: &Account,
+    ((source, source_listing), (target, target_listing)): Sides<'_>,
+    (needs, offers): (&[Need], Vec<Offer>),
+    (like, offered): (Uids, Uids),
+    held: &[Uid],
+    joining: &mut Joining,
+) -> Result<(), Failure> {
     let estimates = target.family().quirks().size_is_estimate;
-    let mut singles = Singles::new(listings, (&plan.needs, &left), estimates);
+    let mut singles = Singles::new((source_listing, target_listing), (needs, &offers), estimates);
     for from in (0..like.len()).step_by(HEADERS_AT_ONCE) {
         let asked: Vec<Uid> = like.range(from, from + HEADERS_AT_ONCE).collect();
         singles.source(&asked, &headers(source, &asked).await?);
@@ -292,9 +308,9 @@ async fn match_offered(
         let asked: Vec<Uid> = offered.range(from, from + HEADERS_AT_ONCE).collect();
         singles.target(&asked, &headers(target, &asked).await?, |uid| held.binary_search(&uid).is_ok());
     }
-    drop((like, offered, held));
-    let mut matching = singles.finish(left, joining);
-    answer(account, &mut matching, (source, listings.0), (target, listings.1)).await?;
+    drop((like, offered));
+    let mut matching = singles.finish(offers, joining);
+    answer(account, &mut matching, (source, source_listing), (target, target_listing)).await?;
     joining.extend(matching.finish());
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::mail::{Record, Uid, UidValidity};
 
 /// Records read from the ledger at once.
-pub(super) const WINDOW: usize = 4096;
+pub(super) const WINDOW: usize = 2048;
 
 /// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
 pub(super) struct Windows<'a> {

@@ -5,17 +5,18 @@ use crate::checkpoint::{FolderRow, LossKind};
 use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{End, ImapError, Opened, Source, Target};
 use crate::mail::{
-    Digest, Entry, Evidence, Fate, Flags, InternalDate, Listing, Record, Side, Stage, Uid, UidValidity, Uids, WireName,
+    Digest, Entry, Evidence, Fate, Flags, Listing, Record, Side, Stage, Uid, UidValidity, Uids, WireName,
 };
 use crate::pace::Backoff;
-use crate::plan::{self, Absence, Flaw, FolderPair, Listed, Matching, Need, Offer, Place};
+use crate::plan::{self, Absence, Flaw, FolderPair, Joining, Likely, Listed, Match, Place};
+use crate::rows::{Rows, Sorting};
 use crate::transfer::account::{Account, Survey};
 use crate::transfer::bytes::digests;
 use crate::transfer::namesake;
 use crate::transfer::pool::{Lease, Pool, delay};
-use crate::transfer::reconcile::answer;
+use crate::transfer::reconcile::join;
 use crate::transfer::windows::{WINDOW, Windows};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 /// Messages judged at once.
@@ -110,10 +111,12 @@ struct Both<'a> {
     row: FolderRow,
     source: Half<'a, Source>,
     target: Option<Half<'a, Target>>,
-    /// For each message the source lists, in its order: its copy.
-    copies: Vec<Option<Uid>>,
-    /// Copies that were found by content, with what shows it.
-    found: BTreeMap<Uid, Evidence>,
+    /// Messages that have a copy, and where that is.
+    copies: Rows<(Uid, Uid)>,
+    /// Those of them whose copies were found by content and have other bytes.
+    altered: Uids,
+    /// Target messages that are copies or were.
+    claimed: Uids,
     /// Target messages that stand for what is no longer at the source; ascending.
     outlived: Vec<Uid>,
     /// Target messages that stand for messages of other folders or accounts; ascending.
@@ -126,7 +129,7 @@ pub(super) async fn verify(
     survey: &Survey,
     pair: &FolderPair,
     asked: &Asked,
-    taken: &mut BTreeSet<Uid>,
+    taken: &mut Uids,
 ) -> Result<FolderVerdict, Failure> {
     let mut verdict = FolderVerdict {
         source: pair.source.path.to_string(),
@@ -147,7 +150,6 @@ pub(super) async fn verify(
     verdict.sums.messages = source.listing.len() as u64;
     // A server that lists more than it says was caught by mail arriving in between.
     verdict.sums.said = u64::from(source.opened.state.messages).max(verdict.sums.messages);
-    let copies = vec![None; source.listing.len()];
     let mut both = Both {
         account,
         asked,
@@ -155,8 +157,9 @@ pub(super) async fn verify(
         row,
         source,
         target,
-        copies,
-        found: BTreeMap::new(),
+        copies: Rows::default(),
+        altered: Uids::default(),
+        claimed: Uids::default(),
         outlived: Vec::new(),
         others: Vec::new(),
     };
@@ -204,7 +207,7 @@ fn whole(half: Half<'_, Target>) -> Result<Half<'_, Target>, Failure> {
 
 impl Both<'_> {
     /// Pairs what the ledger knows a place of, where the target shows a message in that place.
-    async fn pair_by_ledger(&mut self, taken: &BTreeSet<Uid>) -> Result<(), Failure> {
+    async fn pair_by_ledger(&mut self, taken: &Uids) -> Result<(), Failure> {
         let Some(target) = &self.target else { return Ok(()) };
         if let Some(validity) = target.validity() {
             self.others = self.account.ledger.held_by_others(self.row.id, validity).await?;
@@ -216,67 +219,72 @@ impl Both<'_> {
         let (Some(validity), Some(target_validity)) = (self.source.validity(), target.validity()) else {
             return Ok(());
         };
-        let mut claimed: HashSet<Uid> = HashSet::new();
+        let (mut claims, mut copies) = (Sorting::default(), Sorting::default());
         let mut windows = Windows::of(&self.account.ledger, self.row.id, validity);
         while let Some(records) = windows.next().await? {
             for record in &records {
                 let Some((epoch, uid)) = record.target else { continue };
                 let there = epoch == target_validity && target.listing.has(uid);
-                // Twice in the ledger is once on the target.
-                if !there || self.others.binary_search(&uid).is_ok() || !claimed.insert(uid) {
-                    continue;
-                }
-                match self.source.listing.uids().position(record.source_uid) {
-                    Some(at) => self.copies[at] = Some(uid),
-                    None => self.outlived.push(uid),
+                if there && self.others.binary_search(&uid).is_err() {
+                    claims.push((uid, record.source_uid));
                 }
             }
         }
-        self.outlived.sort_unstable();
+        for (uid, source_uid) in claims.finish().iter() {
+            // Twice in the ledger is once on the target.
+            if self.claimed.last() == Some(uid) {
+                continue;
+            }
+            self.claimed.insert(uid);
+            match self.source.listing.has(source_uid) {
+                true => copies.push((source_uid, uid)),
+                false => self.outlived.push(uid),
+            }
+        }
+        self.copies = copies.finish();
         Ok(())
     }
 
     /// What the ledger does not know is looked for by content.
     async fn pair_by_content(&mut self) -> Result<(), Failure> {
         let Some(target) = &mut self.target else { return Ok(()) };
-        let held: HashSet<Uid> =
-            self.copies.iter().flatten().chain(&self.outlived).chain(&self.others).copied().collect();
-        let offered: Vec<Entry<'_>> = target.listing.iter().filter(|entry| !held.contains(&entry.uid)).collect();
-        // Only what has the size or the instant of something there can be it.
-        let sizes: HashSet<Option<u64>> = offered.iter().map(|entry| entry.size).collect();
-        let instants: HashSet<i64> = offered.iter().filter_map(|entry| entry.date).map(InternalDate::unix).collect();
-        let fits = |entry: &Entry<'_>| {
-            sizes.contains(&entry.size) || entry.date.is_none_or(|date| instants.contains(&date.unix()))
-        };
-        let alone = self.source.listing.iter().zip(&self.copies).filter(|(_, copy)| copy.is_none());
-        let needs: Vec<Need> = alone.map(|(entry, _)| entry).filter(fits).map(Need::new).collect();
-        if needs.is_empty() || offered.is_empty() {
+        let is_free = |uid: &Uid| !self.claimed.has(*uid) && self.others.binary_search(uid).is_err();
+        let offered: Uids = target.listing.uids().iter().filter(is_free).collect();
+        let entries = offered.iter().filter_map(|uid| target.listing.get(uid)).map(|entry| (entry.size, entry.date));
+        let alone = self.source.listing.len() - self.copies.len();
+        let likely = Likely::of(entries, offered.len(), alone);
+        let mut copies = self.copies.iter().peekable();
+        let is_alone = |entry: &Entry<'_>| copies.next_if(|(uid, _)| *uid == entry.uid).is_none();
+        let alone = self.source.listing.iter().filter(is_alone);
+        let like: Uids = alone.filter(|entry| likely.has(entry)).map(|entry| entry.uid).collect();
+        if like.is_empty() || offered.is_empty() {
             return Ok(());
         }
-        let offers: Vec<Offer> = offered.into_iter().map(Offer::new).collect();
-        let mut source_lease = self.source.session().await?;
-        let mut target_lease = target.session().await?;
-        let mut matching = Matching::new(needs, offers, target.estimates);
+        let (mut source_lease, mut target_lease) = (self.source.session().await?, target.session().await?);
         let source = (&mut source_lease.session, &self.source.listing);
-        answer(self.account, &mut matching, source, (&mut target_lease.session, &target.listing)).await?;
+        let sides = (source, (&mut target_lease.session, &target.listing));
+        let mut joining = Joining::default();
+        join(self.account, sides, (&[], Vec::new()), (like, offered), &[], &mut joining).await?;
         self.source.lease = source_lease.session.is_usable().then_some(source_lease);
         target.lease = target_lease.session.is_usable().then_some(target_lease);
-        for one in matching.finish().found {
-            if let Some(at) = self.source.listing.uids().position(one.source_uid) {
-                self.copies[at] = Some(one.target_uid);
-                self.found.insert(one.source_uid, one.evidence);
-            }
-        }
+        let found = joining.finish().found;
+        let is_altered = |one: &Match| one.evidence == Evidence::BytesAltered;
+        self.altered = found.iter().filter(is_altered).map(|one| one.source_uid).collect();
+        let (mut copies, mut claimed) = (Sorting::default(), Sorting::default());
+        copies.extend(self.copies.iter().chain(found.iter().map(|one| (one.source_uid, one.target_uid))));
+        claimed.extend(self.claimed.iter().chain(found.iter().map(|one| one.target_uid)));
+        self.copies = copies.finish();
+        self.claimed = claimed.finish().iter().collect();
         Ok(())
     }
 
     async fn judge(&mut self, verdict: &mut FolderVerdict) -> Result<(), Failure> {
-        let mut from = 0;
-        while from < self.copies.len() {
-            let to = (from + JUDGED_AT_ONCE).min(self.copies.len());
+        let (mut from, all) = (0, self.source.listing.len());
+        while from < all {
+            let to = (from + JUDGED_AT_ONCE).min(all);
             let known = self.known(from, to).await?;
-            let uids = self.source.listing.uids().range(from, to).zip(from..);
-            let mut judged: Vec<Judged> = uids.map(|(uid, at)| self.judge_one(uid, at, &known)).collect();
+            let uids = self.source.listing.uids().range(from, to);
+            let mut judged: Vec<Judged> = uids.map(|uid| self.judge_one(uid, &known)).collect();
             if self.asked.level == Level::Bytes {
                 self.compare_bytes(&mut judged, &known, verdict).await?;
             }
@@ -299,7 +307,11 @@ impl Both<'_> {
         let (uids, ledger) = (self.source.listing.uids(), &self.account.ledger);
         let mut known = Known::default();
         let ends = uids.get(from).zip(uids.get(to - 1));
-        let (Some((first, last)), Some(validity)) = (ends, self.source.validity()) else { return Ok(known) };
+        let Some((first, last)) = ends else { return Ok(known) };
+        let copies = self.copies.partition_point(|(uid, _)| uid < first);
+        let copies = self.copies.range(copies, self.copies.len());
+        known.copies = copies.take_while(|(uid, _)| *uid <= last).collect();
+        let Some(validity) = self.source.validity() else { return Ok(known) };
         let mut next = Some(first);
         while let Some(first) = next.filter(|first| *first <= last) {
             let records = ledger.records(self.row.id, validity, first, WINDOW).await?;
@@ -326,16 +338,17 @@ impl Both<'_> {
         Ok(known)
     }
 
-    fn judge_one(&self, uid: Uid, at: usize, known: &Known) -> Judged {
+    fn judge_one(&self, uid: Uid, known: &Known) -> Judged {
         let record = known.records.get(&uid);
         let place = Place { there: self.target.is_some(), validity: self.target.as_ref().and_then(Half::validity) };
         let last_run = self.row.remembered.and_then(|watermark| watermark.source.uid_next);
         let arrived = last_run.is_some_and(|next| uid >= next);
-        let (fate, absence) = plan::fate(record, self.copies[at].is_some(), place, arrived);
-        let mut judged = Judged::new(uid, self.copies[at], fate, absence);
+        let copy = known.copies.get(&uid).copied();
+        let (fate, absence) = plan::fate(record, copy.is_some(), place, arrived);
+        let mut judged = Judged::new(uid, copy, fate, absence);
         let Some(target) = self.target.as_ref().filter(|_| judged.copy.is_some()) else { return judged };
         judged.evidence = Evidence::Counted;
-        if self.found.get(&uid) == Some(&Evidence::BytesAltered) {
+        if self.altered.has(uid) {
             judged.evidence = Evidence::BytesAltered;
             judged.flaws.push(Flaw::Bytes);
         }
@@ -437,22 +450,21 @@ impl Both<'_> {
     }
 
     /// Counts the target's messages by what they stand for, from its listing.
-    fn count_target(&self, verdict: &mut FolderVerdict, taken: &mut BTreeSet<Uid>) {
+    fn count_target(&self, verdict: &mut FolderVerdict, taken: &mut Uids) {
         let Some(target) = &self.target else { return };
-        let copies: BTreeSet<Uid> = self.copies.iter().flatten().copied().collect();
-        let accounted = |uid: &Uid| {
-            copies.contains(uid) || [&self.others, &self.outlived].iter().any(|all| all.binary_search(uid).is_ok())
-        };
+        let accounted = |uid: &Uid| self.claimed.has(*uid) || self.others.binary_search(uid).is_ok();
         let surplus: Uids = target.listing.uids().iter().filter(|uid| !accounted(uid)).collect();
         let sums = &mut verdict.sums;
         sums.target_messages = target.listing.len() as u64;
-        (sums.copies, sums.others) = (copies.len() as u64, self.others.len() as u64);
+        (sums.copies, sums.others) = (self.copies.len() as u64, self.others.len() as u64);
         (sums.outlived, sums.surplus) = (self.outlived.len() as u64, surplus.len() as u64);
         verdict.surplus_uids = surplus.iter().take(KEPT_MAX).map(Uid::value).collect();
         // What left the source in this moment still has its copy.
         let gone = verdict.sums.of(Fate::Gone).min(verdict.sums.copies);
         (verdict.sums.copies, verdict.sums.outlived) = (verdict.sums.copies - gone, verdict.sums.outlived + gone);
-        taken.extend(copies);
+        let mut copies = Sorting::default();
+        copies.extend(self.copies.iter().map(|(_, copy)| copy));
+        *taken = taken.union(&copies.finish().iter().collect());
     }
 
     /// Counts what has arrived at the source since it was opened.
@@ -474,6 +486,7 @@ impl Both<'_> {
 /// What the ledger knows of a stretch of a folder.
 #[derive(Default)]
 struct Known {
+    copies: BTreeMap<Uid, Uid>,
     records: BTreeMap<Uid, Record>,
     words: BTreeMap<Uid, String>,
     listed: BTreeMap<Uid, Listed>,

@@ -1,8 +1,7 @@
 //! Comparing both sides, beyond what a run proves by itself. Reads only.
 //!
 //! Every source message gets its fate and what stands behind it, from what both servers show now; the ledger explains what
-//! is not there. Messages are judged window by window and handed on one by one, so that a folder of a million of them takes
-//! the memory of its listings.
+//! is not there. Messages are judged window by window and handed on one by one.
 
 mod folder;
 
@@ -11,10 +10,10 @@ use super::check::each;
 use super::{Context, Ending};
 use crate::config;
 use crate::failure::{Failure, Kind};
-use crate::mail::{Evidence, Fate, FolderPath, Side, Uid};
+use crate::mail::{Evidence, Fate, FolderPath, Side, Uid, Uids};
 use crate::plan::{self, Left, Standing, Sums};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -205,7 +204,7 @@ impl Asked {
 }
 
 /// Target messages that folders which share a place have taken.
-type Taken = BTreeMap<FolderPath, BTreeSet<Uid>>;
+type Taken = BTreeMap<FolderPath, Uids>;
 
 async fn verify_one(context: Arc<Context>, account: config::Account, asked: Asked) -> AccountVerdict {
     let mut verdict = AccountVerdict {
@@ -237,7 +236,7 @@ async fn every_folder(account: &Account, survey: &Survey, asked: &Asked, verdict
     let mut taken = Taken::new();
     for pair in &survey.map.pairs {
         let shared = survey.map.pairs.iter().filter(|other| other.target == pair.target).count() > 1;
-        let mut none = BTreeSet::new();
+        let mut none = Uids::default();
         let taken = if shared { taken.entry(pair.target.clone()).or_default() } else { &mut none };
         match folder::verify(account, survey, pair, asked, taken).await {
             Ok(folder) => verdict.folders.push(folder),
