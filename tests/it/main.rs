@@ -13,6 +13,7 @@ mod identity;
 mod lanes;
 mod late;
 mod limits;
+mod many;
 mod migrate;
 mod names;
 mod patience;
