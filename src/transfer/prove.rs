@@ -15,6 +15,9 @@ use crate::mail::{Digest, Evidence, Fate, FolderState, Listing, Record, Side, St
 use crate::plan::{self, Difference, Proof};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Copies whose bytes are read back before the others are looked at: of each are some hundred bytes known.
+const READ_AT_ONCE: usize = 2048;
+
 fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
@@ -59,7 +62,7 @@ pub(super) async fn prove(
 ) -> Result<Proved, Failure> {
     let (new, next, state) = list_new(task, &mut target, before).await?;
     let listed = Listed { before: before.listing, new: &new, from: before.from };
-    let (mut to_read, mut missing) = (Vec::new(), Vec::new());
+    let (mut to_read, mut short, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     // What was cut off once and sent again is not sent a third time.
     let surplus = task.account.ledger.surplus(task.folder).await?;
     let remnants: BTreeSet<(UidValidity, Uid)> = surplus.into_iter().map(|surplus| surplus.source).collect();
@@ -104,10 +107,13 @@ pub(super) async fn prove(
             }
         }
         task.account.ledger.prove(task.folder, task.source_validity, proofs).await?;
+        if to_read.len() >= READ_AT_ONCE {
+            short.extend(read_back(task, &mut target, &listed, std::mem::take(&mut to_read)).await?);
+        }
     }
     let missing = still_missing(task, &mut target, missing).await?;
     settle_missing(task, missing).await?;
-    let short = read_back(task, &mut target, &listed, to_read).await?;
+    short.extend(read_back(task, &mut target, &listed, to_read).await?);
     // What came or went since it was listed is for the next run to find.
     let is_listed = |state: &FolderState| state.messages as usize == before.count + new.len() && state.uid_next == next;
     let state = match state {
@@ -238,7 +244,7 @@ async fn still_missing(
 ) -> Result<Vec<Record>, Failure> {
     missing.retain(|record| {
         let here = record.target.is_some_and(|(validity, _)| Some(validity) == task.target_validity);
-        here && task.listing.get(record.source_uid).is_some()
+        here && task.listing.has(record.source_uid)
     });
     let uids = missing.iter().filter_map(|record| record.target.map(|(_, uid)| uid));
     let Some((first, last)) = uids.clone().min().zip(uids.max()).filter(|_| task.target_lasts) else {
@@ -247,7 +253,7 @@ async fn still_missing(
     tokio::time::sleep(task.account.settle).await;
     let opened = target.session.examine(task.target_name).await.map_err(on_target)?;
     let now = target.session.listing(first, last, opened.state.messages).await.map_err(on_target)?;
-    missing.retain(|record| record.target.is_some_and(|(_, uid)| now.get(uid).is_none()));
+    missing.retain(|record| record.target.is_some_and(|(_, uid)| !now.has(uid)));
     Ok(missing)
 }
 
@@ -325,7 +331,7 @@ pub(super) async fn count(task: &Task<'_>) -> Result<FolderEnd, Failure> {
     while let Some(records) = windows.next().await? {
         for record in &records {
             let Stage::Settled(fate) = record.stage else { continue };
-            if task.listing.get(record.source_uid).is_none() {
+            if !task.listing.has(record.source_uid) {
                 end.left.add(record.source_uid, fate, record.evidence);
                 continue;
             }

@@ -1,6 +1,7 @@
 //! A folder of more messages than memory is to hold rows of: nothing of it is other than in a small one.
 
 use crate::support::haul::{Haul, Side};
+use mailhaul::mail::Evidence;
 use mailhaul_testserver::{Config, NewMessage, Server};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,10 +35,11 @@ async fn a_large_folder_is_copied_adopted_and_gone_on_with_as_a_small_one_is() {
         source.account("u").add("INBOX", message(at)).unwrap();
     }
     let haul = || Haul::new(Side::plain(source.port()), Side::plain(target.port())).user("u", "u").in_memory();
-    let first = haul().on_top("order = \"newest\"");
+    let first = haul().on_top("order = \"newest\"").with("[transfer]\nsample = \"100%\"");
     let ran = first.run().await;
     ran.assert_complete();
     assert_eq!(ran.copied(), MANY as u64);
+    assert_eq!(ran.end.accounts[0].evidence, [(Evidence::BytesEqual, MANY as u64)].into());
     assert!(held(&source) == held(&target) && held(&target).values().all(|count| *count == 1));
     // From another state nothing is known of them: they are there already.
     let other = haul();
