@@ -1,7 +1,7 @@
 //! What a folder holds: metadata of every message, a score of bytes each.
 
 use super::{Flags, InternalDate, Uid, Uids};
-use crate::rows::{Iter, Row, Rows, Sorting};
+use crate::rows::{Row, Rows, Sorting};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One message in a [`Listing`].
@@ -24,7 +24,7 @@ struct Columns {
     size: u32,
     /// `NO_DATE` where there is none.
     date: i64,
-    /// Which of the `sets`.
+    /// Which of the `sets`, from 1 on.
     flags: u32,
 }
 
@@ -36,15 +36,12 @@ impl Row for Columns {
     const BYTES: usize = 16;
 
     fn pack(&self, to: &mut [u8]) {
-        to[..8].copy_from_slice(&self.date.to_le_bytes());
-        self.size.pack(&mut to[8..12]);
-        self.flags.pack(&mut to[12..]);
+        (self.date, (self.size, self.flags)).pack(to);
     }
 
-    fn unpack(from: &[u8]) -> Self {
-        let mut date = [0; 8];
-        date.copy_from_slice(&from[..8]);
-        Self { size: u32::unpack(&from[8..12]), date: i64::from_le_bytes(date), flags: u32::unpack(&from[12..]) }
+    fn unpack(from: &[u8]) -> Option<Self> {
+        let (date, (size, flags)) = Row::unpack(from)?;
+        (flags > 0).then_some(Self { size, date, flags })
     }
 }
 
@@ -56,7 +53,7 @@ pub struct Listing {
     uids: Uids,
     rows: Rows<Columns>,
     sets: Vec<Flags>,
-    /// Where a set stands in `sets`.
+    /// Where a set stands in `sets`, from 1 on.
     index: BTreeMap<Flags, u32>,
     /// Sizes that 32 bits cannot hold.
     large: BTreeMap<Uid, u64>,
@@ -101,9 +98,9 @@ impl Listing {
         if let Some(at) = self.index.get(&flags) {
             return *at;
         }
+        self.sets.push(flags.clone());
         // There are no more sets than messages, and no more messages than UIDs.
         let at = self.sets.len() as u32;
-        self.sets.push(flags.clone());
         self.index.insert(flags, at);
         at
     }
@@ -127,12 +124,8 @@ impl Listing {
 
     /// Gives the messages from one position to before another, in UID order.
     pub fn range(&self, from: usize, to: usize) -> impl ExactSizeIterator<Item = Entry<'_>> {
-        let mut rows: Iter<'_, Columns> = self.rows.range(from, to);
-        self.uids.range(from, to).map(move |uid| {
-            // There are as many rows as UIDs.
-            let columns = rows.next().unwrap_or(Columns { size: UNKNOWN, date: NO_DATE, flags: 0 });
-            self.entry(uid, columns)
-        })
+        // There are as many rows as UIDs.
+        self.uids.range(from, to).zip(self.rows.range(from, to)).map(|(uid, columns)| self.entry(uid, columns))
     }
 
     /// Gives the message with this UID.
@@ -174,80 +167,36 @@ impl Listing {
             size => Some(u64::from(size)),
         };
         let date = (columns.date != NO_DATE).then(|| InternalDate::unpack(columns.date));
-        Entry { uid, size, date, flags: &self.sets[columns.flags as usize] }
+        Entry { uid, size, date, flags: &self.sets[columns.flags as usize - 1] }
     }
 }
 
-/// A listing in the making, of messages that come in any order: sorted once.
+/// A listing in the making, of messages that come in any order: those that come behind one of a higher UID are sorted in at
+/// the end.
 #[derive(Debug, Default)]
 pub struct Unsorted {
-    /// Without messages: what they have in common.
     listing: Listing,
     /// By UID and turn.
-    rows: Sorting<((Uid, u32), Columns)>,
+    late: Sorting<((Uid, u32), Columns)>,
 }
 
 impl Unsorted {
-    /// Adds a message. One with the same UID that came before is replaced.
-    pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
+    /// Adds a message. One with the same UID that came before is replaced. Gives whether it is sorted in at the end.
+    pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) -> bool {
         let columns = self.listing.columns(uid, size, date, flags);
-        // There are no more messages than UIDs, but for those that came several times.
-        self.rows.push(((uid, self.rows.len() as u32), columns));
-    }
-
-    /// Sorts.
-    #[must_use]
-    pub fn finish(self) -> Listing {
-        let Self { mut listing, rows } = self;
-        rows.finish().iter().for_each(|((uid, _), columns)| listing.put(uid, columns));
-        listing
-    }
-}
-
-/// A listing in the making, of messages that come in order but for some: these are sorted in at the end.
-#[derive(Debug, Default)]
-pub struct Growing {
-    listing: Listing,
-    /// What came behind a message of a higher UID, by UID and turn.
-    late: Sorting<((Uid, u32), Columns)>,
-    late_uids: BTreeSet<Uid>,
-}
-
-impl Growing {
-    /// Adds a message. One with the same UID that came before is replaced.
-    pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
-        let columns = self.listing.columns(uid, size, date, flags);
-        if self.listing.uids.last().is_none_or(|last| last < uid) || self.listing.has(uid) {
-            self.listing.put(uid, columns);
-        } else {
-            self.late.push(((uid, self.late.len() as u32), columns));
-            self.late_uids.insert(uid);
+        let is_late = self.listing.uids.last().is_some_and(|last| uid < last) && !self.listing.has(uid);
+        match is_late {
+            // There are no more messages than UIDs, but for those that came several times.
+            true => self.late.push(((uid, self.late.len() as u32), columns)),
+            false => self.listing.put(uid, columns),
         }
-    }
-
-    /// Says whether this message has come.
-    #[must_use]
-    pub fn has(&self, uid: Uid) -> bool {
-        self.listing.has(uid) || self.late_uids.contains(&uid)
-    }
-
-    /// Gives how many places are taken: one that came late several times has several.
-    #[must_use]
-    pub fn places(&self) -> usize {
-        self.listing.len() + self.late.len()
-    }
-
-    /// Gives how many sets of flags are kept.
-    #[must_use]
-    pub fn flag_sets(&self) -> usize {
-        self.listing.sets.len()
+        is_late
     }
 
     /// Gives all of them in order.
     #[must_use]
     pub fn finish(self) -> Listing {
-        let Self { mut listing, late, late_uids } = self;
-        drop(late_uids);
+        let Self { mut listing, late } = self;
         if late.is_empty() {
             return listing;
         }
@@ -261,6 +210,48 @@ impl Growing {
         }
         early.for_each(|(uid, columns)| listing.put(uid, columns));
         listing
+    }
+}
+
+/// The same of a server's answers, of which it is asked meanwhile what has come.
+#[derive(Debug, Default)]
+pub struct Growing {
+    all: Unsorted,
+    late: BTreeSet<Uid>,
+}
+
+impl Growing {
+    /// Adds a message. One with the same UID that came before is replaced.
+    pub fn push(&mut self, uid: Uid, size: Option<u64>, date: Option<InternalDate>, flags: Flags) {
+        if self.all.push(uid, size, date, flags) {
+            self.late.insert(uid);
+        }
+    }
+
+    /// Says whether this message has come.
+    #[must_use]
+    pub fn has(&self, uid: Uid) -> bool {
+        self.all.listing.has(uid) || self.late.contains(&uid)
+    }
+
+    /// Gives how many places are taken: one that came late several times has several.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.all.listing.len() + self.all.late.len()
+    }
+
+    /// Gives how many sets of flags are kept.
+    #[must_use]
+    pub fn flag_sets(&self) -> usize {
+        self.all.listing.sets.len()
+    }
+
+    /// Gives all of them in order.
+    #[must_use]
+    pub fn finish(self) -> Listing {
+        let Self { all, late } = self;
+        drop(late);
+        all.finish()
     }
 }
 

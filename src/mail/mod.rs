@@ -86,8 +86,8 @@ impl Row for Uid {
         self.value().pack(to);
     }
 
-    fn unpack(from: &[u8]) -> Self {
-        Self::new(u32::unpack(from)).unwrap_or(Self::FIRST)
+    fn unpack(from: &[u8]) -> Option<Self> {
+        Self::new(u32::unpack(from)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A set of UIDs, as runs: a million that follow one another take no more than a few.
 
 use super::Uid;
+use crate::rows::Sorting;
 
 /// UIDs that follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +149,12 @@ impl FromIterator<Uid> for Uids {
         let mut uids = Self::default();
         uids.extend(all);
         uids
+    }
+}
+
+impl From<Sorting<Uid>> for Uids {
+    fn from(sorting: Sorting<Uid>) -> Self {
+        sorting.finish().iter().collect()
     }
 }
 

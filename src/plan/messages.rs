@@ -128,17 +128,13 @@ impl FlagChanges {
 
     /// Puts them into the order of their source UIDs.
     pub fn sort(&mut self) {
-        let mut sorting = Sorting::default();
-        sorting.extend(self.rebase.iter());
-        self.rebase = sorting.finish();
+        self.rebase = Sorting::from_iter(self.rebase.iter()).finish();
     }
 
     /// Gives the copies of messages whose flags at the source changed.
     #[must_use]
     pub fn targets(&self) -> Uids {
-        let mut targets = Sorting::default();
-        targets.extend(self.rebases().map(|rebase| rebase.target_uid));
-        targets.finish().iter().collect()
+        Sorting::from_iter(self.rebases().map(|rebase| rebase.target_uid)).into()
     }
 
     /// Notes what one message needs, and its new base; nothing where the source has not changed it.
@@ -317,13 +313,9 @@ impl<'a> Sorter<'a> {
         let uids = self.source.uids();
         uids.range(self.at, uids.len()).for_each(|uid| self.fresh(uid));
         let Self { mut plan, paired, left, .. } = self;
-        plan.paired = paired.finish().iter().collect();
-        if !left.is_empty() {
-            plan.left.retain(|(_, offer)| !plan.paired.has(offer.uid()));
-            let mut all = Sorting::default();
-            all.extend(plan.paired.iter().chain(left));
-            plan.paired = all.finish().iter().collect();
-        }
+        plan.paired = paired.into();
+        plan.left.retain(|(_, offer)| !plan.paired.has(offer.uid()));
+        plan.paired = plan.paired.union(&Sorting::from_iter(left).into());
         plan
     }
 
@@ -347,7 +339,7 @@ impl<'a> Sorter<'a> {
             (Stage::Intended, _) => self.look_for(record, Claim::Intended, listed),
             _ if !listed => {}
             // It is there after all, or again.
-            (Stage::Settled(Fate::Removed | Fate::Missing), Some(target)) if self.target.get(target).is_some() => {
+            (Stage::Settled(Fate::Removed | Fate::Missing), Some(target)) if self.target.has(target) => {
                 self.plan.returned.push((uid, target));
                 self.paired(record, Fate::Copied, target, listed);
             }
@@ -372,7 +364,7 @@ impl<'a> Sorter<'a> {
             self.plan.stale.push(record.source_uid);
         }
         // A copy whose bytes were never known is offered as unknown mail is.
-        let there = target.filter(|target| self.target.get(*target).is_some());
+        let there = target.filter(|target| self.target.has(*target));
         if let Some((target, offer)) = there.and_then(|target| Some((target, Offer::recalled(record, target)?))) {
             self.left.push(target);
             self.plan.left.push((record.source_uid, offer));

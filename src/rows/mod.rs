@@ -3,8 +3,9 @@
 //! Secret: where the values lie. What a mailbox of a million comes to is decided from its rows, and none of the rooms that
 //! decide has to know that they are not in memory.
 //!
-//! A disk that takes no more keeps the rest in memory. A file that cannot be read again is a panic: nothing may be decided
-//! from rows that are not known, and a panic ends the account that it is in, whose state is in the ledger.
+//! A disk that takes no more keeps the rest in memory. A file that cannot be read again, or gives what was never put, is a
+//! panic: nothing may be decided from rows that are not known, and a panic ends the account that it is in, whose state is in
+//! the ledger.
 
 mod sorting;
 
@@ -14,28 +15,46 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of rows that are kept in memory.
 const KEPT_BYTES: usize = 256 << 10;
+/// Bytes of a row, at most.
+pub const ROW_BYTES_MAX: usize = 64;
 /// Bytes that are read at once where rows are gone through.
 const READ_BYTES: usize = 4 << 10;
 
 /// A value of a fixed size.
 pub trait Row: Copy {
-    /// Bytes of one, at most 64.
+    /// Bytes of one, at most [`ROW_BYTES_MAX`].
     const BYTES: usize;
 
     /// Writes it into so many bytes.
     fn pack(&self, to: &mut [u8]);
 
-    /// Reads what [`Self::pack`] has written.
-    fn unpack(from: &[u8]) -> Self;
+    /// Reads what [`Self::pack`] has written. None: it has not written that. Wherever there is a value that cannot be, zeros
+    /// are none: a disk that lost what was written gives them.
+    fn unpack(from: &[u8]) -> Option<Self>;
 }
 
 /// So many rows are kept in memory.
 const fn kept<T: Row>() -> usize {
+    const { assert!(T::BYTES <= ROW_BYTES_MAX) };
     KEPT_BYTES / T::BYTES
+}
+
+/// So many are read at once.
+const fn block<T: Row>() -> usize {
+    READ_BYTES / T::BYTES
+}
+
+/// A file, and what was read of it last: rows are mostly asked for in their order.
+#[derive(Debug)]
+struct Aside {
+    file: File,
+    /// Bytes of rows, from the row `first` on.
+    read: Vec<u8>,
+    first: usize,
 }
 
 /// Rows, by their number from 0 on.
@@ -43,7 +62,7 @@ const fn kept<T: Row>() -> usize {
 pub struct Rows<T> {
     /// The first of them, in a file.
     aside: usize,
-    file: Option<Mutex<File>>,
+    file: Option<Mutex<Aside>>,
     /// The disk takes no more.
     is_full: bool,
     /// Those behind them.
@@ -83,27 +102,36 @@ impl<T: Row> Rows<T> {
     /// There is none, or it cannot be read again.
     #[must_use]
     pub fn get(&self, at: usize) -> T {
-        if let Some(behind) = at.checked_sub(self.aside) {
-            return self.here[behind];
+        match (at.checked_sub(self.aside), &self.file) {
+            (None, Some(file)) => {
+                let mut file = lock(file);
+                let first = at / block::<T>() * block::<T>();
+                if file.first != first || file.read.len() <= (at - first) * T::BYTES {
+                    let mut read = std::mem::take(&mut file.read);
+                    read.resize(block::<T>().min(self.aside - first) * T::BYTES, 0);
+                    file.read_at(first * T::BYTES, &mut read);
+                    (file.read, file.first) = (read, first);
+                }
+                row(&file.read, at - first)
+            }
+            (behind, _) => self.here[behind.unwrap_or(at)],
         }
-        let mut bytes = [0; 64];
-        self.read(at, &mut bytes[..T::BYTES]);
-        T::unpack(&bytes[..T::BYTES])
     }
 
     /// Puts another row in the place of this one.
     ///
     /// # Panics
-    /// There is none, or the file cannot be written again where it was written before.
+    /// There is none, or they cannot be read again.
     pub fn set(&mut self, at: usize, row: T) {
+        let mut bytes = [0; ROW_BYTES_MAX];
+        row.pack(&mut bytes[..T::BYTES]);
+        if at < self.aside && self.write(at, &bytes[..T::BYTES]).is_err() {
+            // On some disks even that needs room.
+            self.here = self.iter().collect();
+            (self.aside, self.file, self.is_full) = (0, None, true);
+        }
         if let Some(behind) = at.checked_sub(self.aside) {
             self.here[behind] = row;
-            return;
-        }
-        let mut bytes = [0; 64];
-        row.pack(&mut bytes[..T::BYTES]);
-        if let Err(error) = self.write(at, &bytes[..T::BYTES]) {
-            lost(&error);
         }
     }
 
@@ -142,11 +170,12 @@ impl<T: Row> Rows<T> {
 
     fn set_aside(&mut self) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(Mutex::new(tempfile::tempfile_in(place())?));
+            let file = tempfile::tempfile_in(place())?;
+            self.file = Some(Mutex::new(Aside { file, read: Vec::new(), first: 0 }));
         }
         let mut bytes = Vec::with_capacity(READ_BYTES);
         let mut at = self.aside;
-        for rows in self.here.chunks((READ_BYTES / T::BYTES).max(1)) {
+        for rows in self.here.chunks(block::<T>()) {
             bytes.resize(rows.len() * T::BYTES, 0);
             bytes.chunks_exact_mut(T::BYTES).zip(rows).for_each(|(bytes, row)| row.pack(bytes));
             self.write(at, &bytes)?;
@@ -159,19 +188,31 @@ impl<T: Row> Rows<T> {
 
     fn write(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start((at * T::BYTES) as u64))?;
-        file.write_all(bytes)
+        let mut aside = lock(file);
+        aside.read.clear();
+        aside.file.seek(SeekFrom::Start((at * T::BYTES) as u64))?;
+        aside.file.write_all(bytes)
     }
+}
 
-    fn read(&self, at: usize, bytes: &mut [u8]) {
-        let Some(file) = &self.file else { return };
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start((at * T::BYTES) as u64)).and_then(|_| file.read_exact(bytes));
+impl Aside {
+    fn read_at(&mut self, at: usize, bytes: &mut [u8]) {
+        let read = self.file.seek(SeekFrom::Start(at as u64)).and_then(|_| self.file.read_exact(bytes));
         if let Err(error) = read {
-            drop(file);
-            lost(&error);
+            lost(&error.to_string());
         }
+    }
+}
+
+fn lock(file: &Mutex<Aside>) -> MutexGuard<'_, Aside> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads one of the rows that lie there.
+fn row<T: Row>(bytes: &[u8], at: usize) -> T {
+    match T::unpack(&bytes[at * T::BYTES..][..T::BYTES]) {
+        Some(row) => row,
+        None => lost("it is not what was written"),
     }
 }
 
@@ -193,11 +234,11 @@ fn place() -> PathBuf {
 }
 
 /// See the room's own words.
-fn lost(error: &io::Error) -> ! {
-    panic!("cannot read again what was set aside in {}: {error}", place().display());
+fn lost(why: &str) -> ! {
+    panic!("cannot read again what was set aside in {}: {why}", place().display());
 }
 
-/// Some rows in order.
+/// Some rows in order. Each reads for itself: many may go over the same rows.
 #[derive(Debug)]
 pub struct Iter<'r, T> {
     rows: &'r Rows<T>,
@@ -222,14 +263,15 @@ impl<T: Row> Iterator for Iter<'_, T> {
             return Some(self.rows.here[at - self.rows.aside]);
         }
         let read = self.first + self.read.len() / T::BYTES;
-        if !(self.first..read).contains(&at) {
-            let count = (READ_BYTES / T::BYTES).max(1).min(self.rows.aside.min(self.end) - at);
+        if !(self.first..read).contains(&at)
+            && let Some(file) = &self.rows.file
+        {
+            let count = block::<T>().min(self.rows.aside.min(self.end) - at);
             self.read.resize(count * T::BYTES, 0);
-            self.rows.read(at, &mut self.read);
+            lock(file).read_at(at * T::BYTES, &mut self.read);
             self.first = at;
         }
-        let from = (at - self.first) * T::BYTES;
-        Some(T::unpack(&self.read[from..from + T::BYTES]))
+        Some(row(&self.read, at - self.first))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -239,35 +281,24 @@ impl<T: Row> Iterator for Iter<'_, T> {
 
 impl<T: Row> ExactSizeIterator for Iter<'_, T> {}
 
-/// Numbers of 32 bits.
-impl Row for u32 {
-    const BYTES: usize = 4;
+/// Numbers: any can be.
+macro_rules! number {
+    ($($number:ty)*) => {$(
+        impl Row for $number {
+            const BYTES: usize = size_of::<Self>();
 
-    fn pack(&self, to: &mut [u8]) {
-        to.copy_from_slice(&self.to_le_bytes());
-    }
+            fn pack(&self, to: &mut [u8]) {
+                to.copy_from_slice(&self.to_le_bytes());
+            }
 
-    fn unpack(from: &[u8]) -> Self {
-        let mut bytes = [0; 4];
-        bytes.copy_from_slice(from);
-        Self::from_le_bytes(bytes)
-    }
+            fn unpack(from: &[u8]) -> Option<Self> {
+                Some(Self::from_le_bytes(from.try_into().ok()?))
+            }
+        }
+    )*};
 }
 
-/// Numbers of 64 bits.
-impl Row for u64 {
-    const BYTES: usize = 8;
-
-    fn pack(&self, to: &mut [u8]) {
-        to.copy_from_slice(&self.to_le_bytes());
-    }
-
-    fn unpack(from: &[u8]) -> Self {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(from);
-        Self::from_le_bytes(bytes)
-    }
-}
+number!(u32 u64 i64);
 
 /// Two rows, one behind the other.
 impl<A: Row, B: Row> Row for (A, B) {
@@ -279,9 +310,9 @@ impl<A: Row, B: Row> Row for (A, B) {
         self.1.pack(second);
     }
 
-    fn unpack(from: &[u8]) -> Self {
+    fn unpack(from: &[u8]) -> Option<Self> {
         let (first, second) = from.split_at(A::BYTES);
-        (A::unpack(first), B::unpack(second))
+        Some((A::unpack(first)?, B::unpack(second)?))
     }
 }
 
@@ -322,6 +353,58 @@ mod tests {
         let all = 0..2 * kept::<u32>() as u32 + 5;
         all.clone().for_each(|row| rows.push(row));
         assert!(rows.file.is_none() && rows.iter().eq(all));
+    }
+
+    /// What lies in the file is changed behind its back.
+    fn spoilt(spoil: impl Fn(&File)) -> Rows<u32> {
+        let rows: Rows<u32> = (1..2 * kept::<u32>() as u32).collect();
+        let beside = tempfile::NamedTempFile::new().unwrap();
+        let mut aside = rows.file.as_ref().unwrap().lock().unwrap();
+        aside.file.seek(SeekFrom::Start(0)).unwrap();
+        io::copy(&mut aside.file, &mut beside.as_file()).unwrap();
+        // It can be read and not be written.
+        aside.file = File::open(beside.path()).unwrap();
+        spoil(&beside.reopen().unwrap());
+        drop(aside);
+        rows
+    }
+
+    #[test]
+    fn rows_that_cannot_be_changed_in_their_file_are_taken_back() {
+        let mut rows = spoilt(|_| {});
+        rows.set(5, 7);
+        rows.push(9);
+        assert!(rows.file.is_none() && (rows.get(4), rows.get(5), rows.iter().last()) == (5, 7, Some(9)));
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot read again what was set aside in ")]
+    fn rows_that_are_gone_from_their_file_are_not_made_up() {
+        let _ = spoilt(|file| file.set_len(10).unwrap()).get(5);
+    }
+
+    #[test]
+    #[should_panic(expected = "it is not what was written")]
+    fn zeros_in_the_place_of_rows_are_not_taken_for_rows() {
+        let rows: Rows<One> = std::iter::repeat_n(One, 2 * KEPT_BYTES).collect();
+        rows.file.as_ref().unwrap().lock().unwrap().file.set_len(0).unwrap();
+        rows.file.as_ref().unwrap().lock().unwrap().file.set_len(KEPT_BYTES as u64).unwrap();
+        let _ = rows.iter().next();
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    struct One;
+
+    impl Row for One {
+        const BYTES: usize = 1;
+
+        fn pack(&self, to: &mut [u8]) {
+            to[0] = 1;
+        }
+
+        fn unpack(from: &[u8]) -> Option<Self> {
+            (from == [1]).then_some(Self)
+        }
     }
 
     #[test]

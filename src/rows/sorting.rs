@@ -76,6 +76,14 @@ impl<T: Row + Ord> Sorting<T> {
     }
 }
 
+impl<T: Row + Ord> FromIterator<T> for Sorting<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(all: I) -> Self {
+        let mut sorting = Self::default();
+        sorting.extend(all);
+        sorting
+    }
+}
+
 impl<T: Row + Ord> Extend<T> for Sorting<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, all: I) {
         all.into_iter().for_each(|row| self.push(row));
@@ -94,8 +102,7 @@ mod tests {
         for (order, runs) in orders.into_iter().zip([1, 3, 3, 3]) {
             for count in [0, 1, 1000, MANY] {
                 let mut all: Vec<u32> = (0..count).map(order).collect();
-                let mut sorting = Sorting::default();
-                sorting.extend(all.iter().copied());
+                let sorting: Sorting<u32> = all.iter().copied().collect();
                 assert_eq!(sorting.len(), all.len());
                 all.sort_unstable();
                 assert!(sorting.ends.len() < runs);

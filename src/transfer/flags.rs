@@ -7,7 +7,7 @@ use super::folder::Pass;
 use super::open::on_target;
 use super::pool::Lease;
 use super::stable::numbered_anew;
-use super::windows::{WINDOW, Windows};
+use super::windows::{Windows, windows};
 use crate::checkpoint::LossKind;
 use crate::failure::{Failure, Scope};
 use crate::imap::{FLAG_BYTES_MAX, FlagChange, ImapError, Opened, Target};
@@ -127,14 +127,10 @@ impl Pass<'_> {
             self.note_left(task, left.iter().filter(|left| !raced.contains(&left.target_uid))).await?;
         }
         let agreed = changes.rebases().filter(|rebase| !raced.contains(&rebase.target_uid));
-        let mut agreed = agreed.map(|rebase| (rebase.source_uid, rebase.flags.clone()));
-        loop {
-            let window: Vec<(Uid, Flags)> = agreed.by_ref().take(WINDOW).collect();
-            if window.is_empty() {
-                return Ok(changed);
-            }
+        for window in windows(agreed.map(|rebase| (rebase.source_uid, rebase.flags.clone()))) {
             task.account.ledger.rebase(task.folder, task.source_validity, window).await?;
         }
+        Ok(changed)
     }
 
     /// Stores, looks, and goes on with what others changed in between. Gives how the target is then, what it has not done,

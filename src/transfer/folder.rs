@@ -9,7 +9,7 @@ use super::memory::Memory;
 use super::open::{Both, Looked, lasts, on_source, on_target};
 use super::pool::{Lease, delay};
 use super::unchanged::unchanged;
-use super::windows::{WINDOW, Windows};
+use super::windows::{Windows, windows};
 use super::{failed, names, prove, reconcile, removed, resend, stable};
 use crate::checkpoint::{Ending, FolderRow, Left, Watermark};
 use crate::failure::{Failure, Kind, Remedy};
@@ -222,6 +222,7 @@ impl Pass<'_> {
             self.memory.turned = reconciled.to_copy.union(&self.memory.turned);
         }
         let uids = self.order(&reconciled.to_copy, &both.source_listing);
+        drop(reconciled.to_copy);
         self.tell_plan(&path, &uids, &both.source_listing).await?;
         let floor = both.floor();
         let Both { source, mut target, source_listing, .. } = both;
@@ -413,10 +414,10 @@ impl Pass<'_> {
             listing: &listing,
             append_limit: None,
         };
-        for from in (0..listing.len()).step_by(WINDOW) {
-            let window = listing.uids().range(from, from + WINDOW);
-            let refused =
-                window.map(|uid| (uid, Ending::Refused, failure.kind, failure.text.clone(), copy::Subject::default()));
+        for window in windows(listing.uids().iter()) {
+            let refused = window
+                .into_iter()
+                .map(|uid| (uid, Ending::Refused, failure.kind, failure.text.clone(), copy::Subject::default()));
             copy::settle_failed(&task, refused.collect()).await?;
         }
         failed::name(&task, &self.pair.source.name, Some(source)).await?;

@@ -35,7 +35,7 @@ pub(super) async fn take_over(
         let mut windows = Windows::of(ledger, other, validity);
         while let Some(records) = windows.next().await? {
             // What the source does not list may be another message's number by now.
-            let listed = records.iter().map(|record| record.source_uid).filter(|uid| listing.get(*uid).is_some());
+            let listed = records.iter().map(|record| record.source_uid).filter(|uid| listing.has(*uid));
             ledger.inherit(folder, other, validity, listed.collect()).await?;
         }
     }

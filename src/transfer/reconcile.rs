@@ -7,7 +7,7 @@
 use super::account::Account;
 use super::event::Event;
 use super::open::Both;
-use super::windows::WINDOW;
+use super::windows::windows;
 use super::{bytes, removed};
 use crate::checkpoint::Ending as Fated;
 use crate::checkpoint::{FolderId, Landed, Settlement, Surplus, SurplusKind, Suspect, Trouble};
@@ -158,6 +158,9 @@ async fn cut_off(
         // What was cut off once and sent again is not sent a third time.
         .filter(|need| !known.iter().any(|surplus| surplus.source == (both.source_validity, need.source_uid())))
         .collect();
+    if needs.is_empty() {
+        return Ok(());
+    }
     let listing = &both.target_listing;
     let fits = |uid: &Uid| listing.get(*uid).is_some_and(|copy| needs.iter().any(|need| need.may_be_cut_to(copy)));
     let strays: Vec<Uid> = matched.surplus.iter().filter(fits).collect();
@@ -474,14 +477,10 @@ async fn note_landed(
         let target = (target_validity, *target_uid);
         (*uid, Landed::Found { target, altered: false })
     });
-    let mut landed = landed.chain(returned);
-    loop {
-        let window: Vec<(Uid, Landed)> = landed.by_ref().take(WINDOW).collect();
-        if window.is_empty() {
-            return Ok(());
-        }
+    for window in windows(landed.chain(returned)) {
         account.ledger.landed(folder, both.source_validity, window).await?;
     }
+    Ok(())
 }
 
 /// Writes down what was there before. Gives what it lacks of the source's flags.
@@ -492,9 +491,9 @@ async fn adopt(
     found: &Rows<Match>,
 ) -> Result<FlagChanges, Failure> {
     let mut flags = FlagChanges::default();
-    for from in (0..found.len()).step_by(WINDOW) {
+    for window in windows(found.iter().filter(|one| one.claim == Claim::New)) {
         let mut theirs = Vec::new();
-        for one in found.range(from, from + WINDOW).filter(|one| one.claim == Claim::New) {
+        for one in window {
             let Some(source) = both.source_listing.get(one.source_uid) else { continue };
             let wanted = account.carried(source.flags);
             let copy = both.target_listing.get(one.target_uid);
@@ -515,15 +514,12 @@ async fn settle(
     account: &Account,
     folder: FolderId,
     validity: UidValidity,
-    mut settlements: impl Iterator<Item = Settlement>,
+    settlements: impl Iterator<Item = Settlement>,
 ) -> Result<(), Failure> {
-    loop {
-        let window: Vec<Settlement> = settlements.by_ref().take(WINDOW).collect();
-        if window.is_empty() {
-            return Ok(());
-        }
+    for window in windows(settlements) {
         account.ledger.settle(folder, validity, window).await?;
     }
+    Ok(())
 }
 
 /// Gives the messages that have left the source and whose copy is now another's.

@@ -7,6 +7,11 @@ use crate::mail::{Record, Uid, UidValidity};
 /// Records read from the ledger at once.
 pub(super) const WINDOW: usize = 2048;
 
+/// Gives what comes in windows of so many, each with one at least.
+pub(super) fn windows<T>(mut all: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
+    std::iter::from_fn(move || Some(Vec::from_iter(all.by_ref().take(WINDOW))).filter(|window| !window.is_empty()))
+}
+
 /// The records of a folder in UID order, window by window, so that a million of them take the memory of one window.
 pub(super) struct Windows<'a> {
     ledger: &'a Ledger,

@@ -16,10 +16,10 @@ impl Row for Match {
         (to[8], to[9]) = (self.claim as u8, self.evidence as u8);
     }
 
-    fn unpack(from: &[u8]) -> Self {
-        let (source_uid, target_uid) = <(Uid, Uid)>::unpack(&from[..8]);
-        let (claim, evidence) = (CLAIMS[usize::from(from[8])], EVIDENCE[usize::from(from[9])]);
-        Self { source_uid, target_uid, claim, evidence }
+    fn unpack(from: &[u8]) -> Option<Self> {
+        let (source_uid, target_uid) = Row::unpack(&from[..8])?;
+        let (claim, evidence) = (CLAIMS.get(usize::from(from[8])), EVIDENCE.get(usize::from(from[9])));
+        Some(Self { source_uid, target_uid, claim: *claim?, evidence: *evidence? })
     }
 }
 
@@ -80,8 +80,7 @@ impl Joining {
     pub fn finish(self) -> Joined {
         let Self { found, mut absent, new, surplus, doubles } = self;
         absent.sort_unstable();
-        let (new, surplus) = (new.finish().iter().collect(), surplus.finish().iter().collect());
-        Joined { found: found.finish(), absent, new, surplus, doubles }
+        Joined { found: found.finish(), absent, new: new.into(), surplus: surplus.into(), doubles }
     }
 }
 
@@ -95,7 +94,7 @@ mod tests {
             let one = Match { source_uid: Uid::LAST, target_uid: Uid::FIRST, claim, evidence };
             let mut bytes = [0; Match::BYTES];
             one.pack(&mut bytes);
-            assert_eq!(Match::unpack(&bytes), one);
+            assert_eq!(Match::unpack(&bytes), Some(one));
         }
     }
 }

@@ -1,6 +1,5 @@
-//! Messages whose header one message has on each side, and whose listings agree: paired before all others, at a few bytes
-//! each, since that is what a mailbox of a million comes to that another tool has copied, or that its target has numbered
-//! anew. [`Matching`] gets the rest.
+//! Messages whose header one message has on each side, and whose listings agree: paired before all others, from rows, since
+//! that is what a mailbox of a million comes to that another tool has copied. [`Matching`] gets the rest, in memory.
 //!
 //! Invariant: what is paired here, [`Matching`] would pair, and nothing that it does with the rest depends on that.
 
@@ -17,10 +16,8 @@ impl Row for Mark {
         to.copy_from_slice(&self.0);
     }
 
-    fn unpack(from: &[u8]) -> Self {
-        let mut mark = [0; 16];
-        mark.copy_from_slice(from);
-        Self(mark)
+    fn unpack(from: &[u8]) -> Option<Self> {
+        from.try_into().ok().map(Self)
     }
 }
 

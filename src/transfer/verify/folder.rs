@@ -270,11 +270,9 @@ impl Both<'_> {
         let found = joining.finish().found;
         let is_altered = |one: &Match| one.evidence == Evidence::BytesAltered;
         self.altered = found.iter().filter(is_altered).map(|one| one.source_uid).collect();
-        let (mut copies, mut claimed) = (Sorting::default(), Sorting::default());
-        copies.extend(self.copies.iter().chain(found.iter().map(|one| (one.source_uid, one.target_uid))));
-        claimed.extend(self.claimed.iter().chain(found.iter().map(|one| one.target_uid)));
-        self.copies = copies.finish();
-        self.claimed = claimed.finish().iter().collect();
+        let copies = self.copies.iter().chain(found.iter().map(|one| (one.source_uid, one.target_uid)));
+        self.copies = Sorting::from_iter(copies).finish();
+        self.claimed = self.claimed.union(&Sorting::from_iter(found.iter().map(|one| one.target_uid)).into());
         Ok(())
     }
 
@@ -462,9 +460,7 @@ impl Both<'_> {
         // What left the source in this moment still has its copy.
         let gone = verdict.sums.of(Fate::Gone).min(verdict.sums.copies);
         (verdict.sums.copies, verdict.sums.outlived) = (verdict.sums.copies - gone, verdict.sums.outlived + gone);
-        let mut copies = Sorting::default();
-        copies.extend(self.copies.iter().map(|(_, copy)| copy));
-        *taken = taken.union(&copies.finish().iter().collect());
+        *taken = taken.union(&Sorting::from_iter(self.copies.iter().map(|(_, copy)| copy)).into());
     }
 
     /// Counts what has arrived at the source since it was opened.
