@@ -39,8 +39,10 @@ use tokio_util::task::AbortOnDropHandle;
 const BODIES_MAX: usize = 128;
 /// Intents made durable together at the most.
 const BATCH_MAX: usize = 256;
-/// Fewer bodies than these wait so long for others, since each commit costs as much as many messages.
-const COMPANY: (usize, Duration) = (BODIES_MAX / 4, Duration::from_millis(5));
+/// Fewer bodies than these wait for others, since each commit costs as much as many messages.
+const COMPANY: usize = BODIES_MAX / 4 * 3;
+/// So long, and again while the target has as many others to take as go in one command.
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// How messages go out.
 #[derive(Debug, Clone)]
@@ -409,21 +411,22 @@ impl Intending<'_> {
         }
     }
 
-    /// Waits a moment where few bodies have come, and takes those that come meanwhile.
+    /// Waits where few bodies have come, and takes those that come meanwhile.
     async fn await_company(&self, fetched: &mut mpsc::Receiver<Fetched>, batch: &mut Vec<Fetched>) {
-        let (few, moment) = COMPANY;
-        if batch.len() >= few || self.dress.careful {
-            return;
-        }
-        tokio::select! {
-            () = self.halt.cancelled() => {}
-            () = self.all_came.cancelled() => {}
-            () = tokio::time::sleep(moment) => {}
-        }
-        while batch.len() < BATCH_MAX
-            && let Ok(body) = fetched.try_recv()
-        {
-            batch.push(body);
+        while batch.len() < COMPANY && !self.dress.careful {
+            let goes_on = tokio::select! {
+                () = self.halt.cancelled() => false,
+                () = self.all_came.cancelled() => false,
+                () = tokio::time::sleep(MOMENT) => self.flight.waiting().0 >= imap::TOGETHER_MAX,
+            };
+            while batch.len() < BATCH_MAX
+                && let Ok(body) = fetched.try_recv()
+            {
+                batch.push(body);
+            }
+            if !goes_on {
+                return;
+            }
         }
     }
 
