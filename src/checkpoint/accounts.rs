@@ -3,6 +3,7 @@
 use super::Ledger;
 use super::codec;
 use super::error::{Fault, LedgerError};
+use super::writer::About;
 use crate::failure::Failure;
 use crate::mail::{Digest, Evidence, Fate, FolderPath, FolderState, ModSeq, Side, Uid, UidValidity, WireName};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -374,27 +375,45 @@ impl Ledger {
         let wanted = (source.clone(), target.clone(), path.clone());
         let found =
             self.read_written(move |connection| find_folder(connection, account, &wanted.0, &wanted.1, &wanted.2));
-        if let Some(row) = found.await? {
-            return Ok(row);
-        }
-        let id = self.write(move |connection| {
-            let id: i64 = connection.query_row(
-                "INSERT INTO folders (account, source, target, path) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET path = excluded.path, current = 1 RETURNING id",
-                params![account.0, source, target, path],
-                |row| row.get(0),
-            )?;
-            connection.execute(
-                "UPDATE folders SET current = 0 WHERE account = ?1 AND source = ?2 AND id <> ?3",
-                params![account.0, source, id],
-            )?;
-            Ok(id)
-        });
-        let id = id.await?;
-        self.read_written(move |connection| {
-            Ok(connection.query_row(&format!("{FOLDER} WHERE id = ?1"), [id], folder_row)?)
+        let id = match found.await? {
+            Some(row) if !self.lags_of(row.id) => return Ok(row),
+            Some(row) => row.id,
+            None => {
+                let begin = move |connection: &Connection| begin_folder(connection, account, &source, &target, &path);
+                FolderId(self.write(begin).await?)
+            }
+        };
+        self.read_of(id, move |connection| {
+            Ok(connection.prepare_cached(&format!("{FOLDER} WHERE id = ?1"))?.query_row([id.0], folder_row)?)
         })
         .await
+    }
+
+    /// Begins folders as [`Self::folder`] does, all of them together: with how many messages the source lists in each.
+    pub async fn begin_folders(
+        &self,
+        account: AccountId,
+        folders: Vec<(WireName, WireName, FolderPath, Option<u64>)>,
+    ) -> Result<(), LedgerError> {
+        if folders.is_empty() {
+            return Ok(());
+        }
+        let folders = folders.into_iter().map(|(source, target, path, listed)| {
+            let path = codec::of_json(&path).map_err(|error| self.inner.place.fault(error.into()))?;
+            Ok((folded(&source), folded(&target), path, listed.map(codec::of_size)))
+        });
+        let folders = folders.collect::<Result<Vec<_>, LedgerError>>()?;
+        self.write(move |connection| {
+            for (source, target, path, listed) in &folders {
+                let id = begin_folder(connection, account, source, target, path)?;
+                if listed.is_some() {
+                    set_listed(connection, id, *listed, None)?;
+                }
+            }
+            Ok(0)
+        })
+        .await
+        .map(drop)
     }
 
     /// Remembers what both sides were, or forgets it.
@@ -402,36 +421,23 @@ impl Ledger {
         self.write(move |connection| set_watermark(connection, folder, watermark.as_ref())).await.map(drop)
     }
 
-    /// Remembers what both sides were, and which records stand for nothing at the source.
+    /// Remembers what both sides were, and which records stand for nothing at the source. Queued, as
+    /// [`Self::landed`] is: what is not remembered is looked at again.
     pub async fn remember(&self, folder: FolderId, watermark: Watermark, left: Left) -> Result<(), LedgerError> {
-        self.write(move |connection| {
+        const SQL: &str = "UPDATE folders SET left_behind = ?2 WHERE id = ?1";
+        self.queue(folder, move |connection| {
             set_watermark(connection, folder, Some(&watermark))?;
-            let sql = "UPDATE folders SET left_behind = ?2 WHERE id = ?1";
-            Ok(connection.execute(sql, params![folder.0, left.pack()?]).map(|_| 0)?)
+            connection.prepare_cached(SQL)?.execute(params![folder.0, left.pack()?])?;
+            Ok(0)
         })
         .await
-        .map(drop)
     }
 
-    /// Remembers how many messages the source lists in a folder; with `bytes` also how large they are, without them nothing
-    /// is changed where the number is known already.
-    pub async fn set_listed(&self, folder: FolderId, messages: u64, bytes: Option<u64>) -> Result<(), LedgerError> {
-        const KNOWN: &str = "SELECT listed, listed_bytes FROM folders WHERE id = ?1";
-        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let (messages, bytes) = (number(messages), bytes.map(number));
-        let known: Option<(Option<i64>, Option<i64>)> = self
-            .read_of(folder, move |connection| {
-                let found = connection.query_row(KNOWN, [folder.0], |row| Ok((row.get(0)?, row.get(1)?)));
-                Ok(found.optional()?)
-            })
-            .await?;
-        // A second run that changes nothing writes nothing.
-        if known.is_some_and(|(known, sized)| known == Some(messages) && (bytes.is_none() || sized == bytes)) {
-            return Ok(());
-        }
-        self.queue(folder, move |connection| {
-            let values = params![folder.0, messages, bytes];
-            connection.execute("UPDATE folders SET listed = ?2, listed_bytes = ?3 WHERE id = ?1", values)?;
+    /// Remembers how many messages the source lists in a folder, and their bytes. Queued, for people to read.
+    pub async fn set_listed(&self, folder: FolderId, messages: u64, bytes: u64) -> Result<(), LedgerError> {
+        let (messages, bytes) = (codec::of_size(messages), codec::of_size(bytes));
+        self.queue(About::Shown, move |connection| {
+            set_listed(connection, folder.0, Some(messages), Some(bytes))?;
             Ok(0)
         })
         .await
@@ -487,10 +493,10 @@ fn set_watermark(connection: &Connection, folder: FolderId, watermark: Option<&W
     let text = watermark.map(Watermark::pack).transpose()?;
     let validity = watermark.and_then(|watermark| watermark.source.uid_validity);
     // A folder that became empty under a new UIDVALIDITY has no record to say so.
-    let changed = connection.execute(
-        "UPDATE folders SET watermark = ?2, validity = COALESCE(?3, validity), left_behind = NULL WHERE id = ?1",
-        params![folder.0, text, validity.map(UidValidity::value)],
-    )?;
+    const SQL: &str =
+        "UPDATE folders SET watermark = ?2, validity = COALESCE(?3, validity), left_behind = NULL WHERE id = ?1";
+    let values = params![folder.0, text, validity.map(UidValidity::value)];
+    let changed = connection.prepare_cached(SQL)?.execute(values)?;
     known(changed, || format!("folder {}", folder.0))
 }
 
@@ -498,6 +504,31 @@ fn set_watermark(connection: &Connection, folder: FolderId, watermark: Option<&W
 pub(super) fn left(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Left> {
     let text: Option<String> = row.get(column)?;
     Ok(text.map(|text| Left::unpack(&text, column)).transpose()?.unwrap_or_default())
+}
+
+/// Begins a folder, or has it count again; gives its number. Under other target names the source folder counts no more.
+fn begin_folder(
+    connection: &Connection,
+    account: AccountId,
+    source: &[u8],
+    target: &[u8],
+    path: &str,
+) -> Result<i64, Fault> {
+    const BEGIN: &str = "INSERT INTO folders (account, source, target, path) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET path = excluded.path, current = 1 RETURNING id";
+    const OTHERS: &str = "UPDATE folders SET current = 0 WHERE account = ?1 AND source = ?2 AND id <> ?3";
+    let begun = params![account.0, source, target, path];
+    let id: i64 = connection.prepare_cached(BEGIN)?.query_row(begun, |row| row.get(0))?;
+    connection.prepare_cached(OTHERS)?.execute(params![account.0, source, id])?;
+    Ok(id)
+}
+
+/// A second run that changes nothing writes nothing. Without their bytes nothing changes where the number is known.
+fn set_listed(connection: &Connection, folder: i64, messages: Option<i64>, bytes: Option<i64>) -> Result<(), Fault> {
+    const SQL: &str = "UPDATE folders SET listed = ?2, listed_bytes = ?3
+         WHERE id = ?1 AND (listed IS NOT ?2 OR ?3 IS NOT NULL AND listed_bytes IS NOT ?3)";
+    connection.prepare_cached(SQL)?.execute(params![folder, messages, bytes])?;
+    Ok(())
 }
 
 /// Finds a folder that needs no change.
@@ -509,7 +540,8 @@ fn find_folder(
     path: &str,
 ) -> Result<Option<FolderRow>, Fault> {
     let sql = format!("{FOLDER} WHERE account = ?1 AND source = ?2 AND target = ?3 AND path = ?4 AND current = 1");
-    Ok(connection.query_row(&sql, params![account.0, source, target, path], folder_row).optional()?)
+    let wanted = params![account.0, source, target, path];
+    Ok(connection.prepare_cached(&sql)?.query_row(wanted, folder_row).optional()?)
 }
 
 /// Finds an account that needs no change.

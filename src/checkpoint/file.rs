@@ -4,6 +4,7 @@ use super::error::{self, Fault, LedgerError};
 use super::lock::{Entry, Presence};
 use super::seal::Seal;
 use super::{schema, sums};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ const LOG_BYTES_KEPT: i64 = 16 << 20;
 /// KiB of pages that a connection keeps: what is written lies close together, and what is read is read once.
 const WRITER_CACHE_KIB: i64 = 1024;
 const READER_CACHE_KIB: i64 = 256;
+/// More than there are that are used again and again.
+const STATEMENTS: usize = 128;
 /// How every SQLite file begins.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -191,6 +194,9 @@ impl Place {
             connection.busy_timeout(BUSY_MAX)?;
             connection.pragma_update(None, "trusted_schema", false)?;
             connection.pragma_update(None, "cell_size_check", true)?;
+            // Or statements with a LIMIT are compiled anew whenever they are used.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
             sums::register(&connection)?;
             Ok(connection)
         };

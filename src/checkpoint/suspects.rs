@@ -8,6 +8,7 @@ use super::accounts::{AccountId, FolderId};
 use super::codec;
 use super::error::{Fault, LedgerError};
 use super::records::{OTHERS, SELECT, record, settle_one};
+use super::writer::About;
 use super::{Ending, FolderSummary, Ledger, Settlement};
 use crate::mail::{Digest, Flags, FolderPath, InternalDate, Record, Uid, UidValidity};
 use rusqlite::{Connection, Row, params};
@@ -212,7 +213,7 @@ impl Ledger {
 
     /// Notes that suspects were looked for when the folder's UIDNEXT was this. Queued, as [`Self::landed`] is.
     pub async fn looked_for(&self, suspects: Vec<u64>, uid_next: Option<Uid>) -> Result<(), LedgerError> {
-        self.queue(None, move |connection| {
+        self.queue(About::All, move |connection| {
             let mut update = connection.prepare_cached("UPDATE suspects SET looked = ?2 WHERE id = ?1")?;
             let next = uid_next.map_or(0, Uid::value);
             for id in &suspects {

@@ -23,8 +23,22 @@ pub(super) type Work = Box<dyn Fn(&Connection) -> Result<i64, Fault> + Send>;
 /// Where the answer goes.
 pub(super) type Reply = SyncSender<Result<i64, LedgerError>>;
 
-/// What queued work is about; None: anything.
-pub(super) type About = Option<FolderId>;
+/// What queued work is about: who reads of it waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// Anything.
+    All,
+    /// What is known of a folder.
+    Folder(FolderId),
+    /// What only people read.
+    Shown,
+}
+
+impl From<FolderId> for About {
+    fn from(folder: FolderId) -> Self {
+        Self::Folder(folder)
+    }
+}
 
 /// Who is told of a commit.
 enum Told {
@@ -83,7 +97,7 @@ impl Shared {
     /// As [`Self::lags`], of what may be about this folder.
     pub(super) fn lags_of(&self, folder: FolderId) -> bool {
         let queued = self.queued();
-        [Some(folder), None].iter().any(|about| queued.contains_key(about))
+        [About::Folder(folder), About::All].iter().any(|about| queued.contains_key(about))
     }
 
     fn committed(&self, about: About) {
@@ -168,9 +182,6 @@ impl Writer {
         shared: Arc<Shared>,
         steps: Box<dyn Steps>,
     ) -> rusqlite::Result<Self> {
-        /// More than there are that are used again and again.
-        const STATEMENTS: usize = 64;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let tally = Tally::of(&connection)?;
         Ok(Self { connection, place, shared, steps, tally, commits: 0 })
     }

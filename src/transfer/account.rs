@@ -346,13 +346,12 @@ async fn run_folders(
     let (folders, warnings) = (survey.map.pairs.len(), survey.map.warnings.clone());
     account.events.send(Event::FoldersMapped { account: account.name.clone(), folders, warnings }).await;
     // All places are written down before the first folder is made: what the target then calls its roles moves none of them.
-    for pair in survey.map.pairs.iter().filter(|pair| survey.known(pair).is_none()) {
+    let new = survey.map.pairs.iter().filter(|pair| survey.known(pair).is_none()).map(|pair| {
+        let listed = pair.source.state.map(|state| state.messages.into());
         let target_name = names::target_name(pair, &survey.target_namespace);
-        let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
-        if let Some(state) = pair.source.state {
-            account.ledger.set_listed(row.id, state.messages.into(), None).await?;
-        }
-    }
+        (pair.source.name.clone(), target_name, pair.source.path.clone(), listed)
+    });
+    account.ledger.begin_folders(account.id, new.collect()).await?;
     let survey = Arc::new(survey);
     let waiting = Arc::new(Mutex::new(by_target(&survey.map.pairs)));
     let limits = [&context.job.source_limits, &context.job.target_limits].map(|limits| limits.connections);

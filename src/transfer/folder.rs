@@ -472,7 +472,7 @@ impl Pass<'_> {
     }
 
     async fn tell_plan(&self, path: &str, uids: &Rows<Uid>, listing: &Listing) -> Result<(), Failure> {
-        self.account.ledger.set_listed(self.row.id, listing.len() as u64, Some(listing.bytes())).await?;
+        self.account.ledger.set_listed(self.row.id, listing.len() as u64, listing.bytes()).await?;
         let bytes = uids.iter().filter_map(|uid| listing.get(uid)?.size).sum();
         self.account
             .events
