@@ -8,6 +8,7 @@ use crate::imap::{ImapError, Look, Opened, Source, Target};
 use crate::mail::{FolderPath, FolderState, Listing, Side, Uid, UidValidity, Uids};
 use crate::provider::{refuses_name, says_missing};
 use std::time::SystemTime;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// A source folder that was opened and listed.
@@ -138,12 +139,12 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Opens and lists the source, while a session of the target is taken.
+    /// Opens and lists the source, while a session of the target is taken: from when the source has its place at the host.
     async fn open_source_and_take(&self) -> Result<(SourceOpened, Lease<Target>), Failure> {
-        let source = self.account.source.take().await?;
-        let failed = CancellationToken::new();
+        let (opens, failed) = (watch::Sender::new(false), CancellationToken::new());
+        let told = opens.subscribe();
         let opening = async {
-            let opened = self.open_source(source).await;
+            let opened = async { self.open_source(self.account.source.take_telling(opens).await?).await }.await;
             if opened.is_err() {
                 failed.cancel();
             }
@@ -151,7 +152,9 @@ impl Pass<'_> {
         };
         let taking = async {
             tokio::select! {
-                target = self.account.target.take() => Some(target),
+                target = self.account.at_target(told, || Box::pin(async { Ok((self.account.target.take().await?, ())) })) => {
+                    Some(target.map(|(target, ())| target))
+                }
                 () = failed.cancelled() => None,
             }
         };

@@ -11,6 +11,7 @@ use crate::imap::{End, ImapError, Namespace, Session, Source, Target};
 use crate::mail::{Fate, Folder, FolderPath, Side, WireName};
 use crate::pace::Backoff;
 use crate::plan::{self, FolderMap, FolderPair, TargetShape};
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
@@ -133,36 +134,38 @@ impl Account {
         let opens = watch::Sender::new(false);
         let told = opens.subscribe();
         let source = async { list(self.source.take_telling(opens).await?).await };
-        tokio::try_join!(beside, source, self.look_at_target(told))
+        let target = self.at_target(told, || Box::pin(async { list(self.target.take().await?).await }));
+        tokio::try_join!(beside, source, target)
     }
 
-    async fn look_at_target(&self, mut source_opens: watch::Receiver<bool>) -> Result<Listed<Target>, Failure> {
+    /// Takes a session of the target, and does something with it, while the source opens one.
+    pub(super) async fn at_target<'a, T>(
+        &'a self,
+        mut source_opens: watch::Receiver<bool>,
+        act: impl Fn() -> BoxFuture<'a, Result<(Lease<Target>, T), Failure>>,
+    ) -> Result<(Lease<Target>, T), Failure> {
         // An error of the channel: the source is open.
         if source_opens.wait_for(|opens| *opens).await.is_ok() {
-            let mut listed = Box::pin(self.list_target());
-            let listed = tokio::select! {
+            let mut acting = act();
+            let done = tokio::select! {
                 biased;
                 is_open = is_open(&mut source_opens) => match is_open {
-                    true => return listed.await,
+                    true => return acting.await,
                     false => None,
                 },
-                listed = &mut listed => Some(listed),
+                done = &mut acting => Some(done),
             };
             // What the target says is told when the source has had its turn: where both are down, that is one story.
-            let in_time = listed.is_some() && is_open(&mut source_opens).await;
-            match listed {
-                Some(listed) if in_time => return listed,
+            let in_time = done.is_some() && is_open(&mut source_opens).await;
+            match done {
+                Some(done) if in_time => return done,
                 Some(Ok((lease, _))) => self.target.keep(lease),
                 Some(Err(_)) | None => {}
             }
         }
         // However often the source is tried: the target is not asked for nothing twice.
         while source_opens.changed().await.is_ok() {}
-        Box::pin(self.list_target()).await
-    }
-
-    async fn list_target(&self) -> Result<Listed<Target>, Failure> {
-        list(self.target.take().await?).await
+        act().await
     }
 
     /// Asks for the states that LIST has not told, of folders that were left clean: all in one go, on both sides at once.
