@@ -373,10 +373,12 @@ impl Ledger {
         let (source, target) = (folded(source), folded(target));
         let path = codec::of_json(path).map_err(|error| self.inner.place.fault(error.into()))?;
         let wanted = (source.clone(), target.clone(), path.clone());
+        // Before it is read: what is committed in between was not seen.
+        let lags = self.lags();
         let found =
             self.read_written(move |connection| find_folder(connection, account, &wanted.0, &wanted.1, &wanted.2));
         let id = match found.await? {
-            Some(row) if !self.lags_of(row.id) => return Ok(row),
+            Some(row) if !lags => return Ok(row),
             Some(row) => row.id,
             None => {
                 let begin = move |connection: &Connection| begin_folder(connection, account, &source, &target, &path);

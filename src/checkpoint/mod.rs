@@ -191,7 +191,7 @@ impl Ledger {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags()) {
+        if self.lags() {
             self.write(|_| Ok(0)).await?;
         }
         self.read_written(work).await
@@ -203,14 +203,14 @@ impl Ledger {
         folder: FolderId,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        if self.lags_of(folder) {
+        if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags_of(folder)) {
             self.write(|_| Ok(0)).await?;
         }
         self.read_written(work).await
     }
 
-    fn lags_of(&self, folder: FolderId) -> bool {
-        self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags_of(folder))
+    fn lags(&self) -> bool {
+        self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags())
     }
 
     /// Reads in one snapshot what is never queued.

@@ -49,7 +49,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Written at once.
 const WRITE: usize = 48 * 1024;
 /// A connection with nothing to send is kept alive; servers may hang up after 30 minutes, some do after 5 (RFC 9051, 5.4).
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// A literal of at most this length needs no go-ahead under LITERAL- (RFC 7888, 5).
 const LITERAL_MINUS_MAX: u64 = 4096;
 

@@ -30,7 +30,7 @@ mod token;
 mod utf7;
 mod wire;
 
-pub use append::{APART, Answer, Destination, Outgoing, TOGETHER_MAX};
+pub use append::{APART, Answer, Destination, KEEP_ALIVE, Outgoing, TOGETHER_MAX};
 pub use body::{Body, BodyRoom, Recipients, Traits};
 pub use changes::Changes;
 pub use connection::Capabilities;

@@ -19,6 +19,7 @@ use crate::plan::{self, FolderPair, Order};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,9 @@ pub(super) struct Account {
     /// `\Deleted` is carried over.
     pub(super) deleted: bool,
     pub(super) spare: Spare,
+    /// Folders that may be copied at once, each from a connection of its own: where one's copies are being proven, the next
+    /// has its place.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// How an account ended.
@@ -129,6 +133,7 @@ impl Account {
             late: job.options.late,
             deleted: job.options.deleted,
             spare: Spare::none(),
+            turns: Arc::new(Semaphore::new(0)),
         })
     }
 
@@ -358,15 +363,19 @@ async fn run_folders(
     let mut changes = shares.changes();
     let begun = Instant::now();
     let mut growth = tokio::time::interval_at(begun + GROWTH, GROWTH);
-    let (mut running, mut stopped_by, mut had) = (JoinSet::new(), None, [0, 0]);
+    let (mut running, mut stopped_by, mut had, mut turns) = (JoinSet::new(), None, [0, 0], 0);
     loop {
         // As many as it may have now; what no folder needs may be shared by those under way.
         let now = limits.map(|limit| limit.min(shares.part(config, begun.elapsed())));
         let left = waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
         let left = if account.stop.is_cancelled() { 0 } else { left };
-        for _ in 0..left.min(now[0].saturating_sub(had[0])).min(now[1].saturating_sub(had[1])) {
+        let unserved = (left + running.len()).saturating_sub(turns);
+        let more = unserved.min(now[0].saturating_sub(had[0])).min(now[1].saturating_sub(had[1]));
+        account.turns.add_permits(more);
+        (turns, had) = (turns + more, had.map(|had| had + more));
+        // As many again wait for their turn.
+        for _ in 0..left.min((2 * turns).saturating_sub(running.len())) {
             running.spawn(work(Arc::clone(account), Arc::clone(&survey), Arc::clone(&waiting)));
-            had = had.map(|had| had + 1);
         }
         for (side, at) in [(Side::Source, 0), (Side::Target, 1)] {
             account.spare.add(side, now[at].saturating_sub(had[at]));
@@ -381,11 +390,12 @@ async fn run_folders(
         let Ok(ends) = worker else {
             stopped_by.get_or_insert(Failure::new(None, Kind::State, "carry out a folder: its task ended"));
             // Another takes its place.
-            had = had.map(|had| had - 1);
             continue;
         };
-        account.spare.add(Side::Source, 1);
-        account.spare.add(Side::Target, 1);
+        if running.len() < turns {
+            account.spare.add(Side::Source, 1);
+            account.spare.add(Side::Target, 1);
+        }
         for (path, folder) in ends {
             match folder {
                 Ok(folder) => end.add(&folder),

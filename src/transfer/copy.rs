@@ -391,6 +391,9 @@ impl Intending<'_> {
                 return Ok(());
             }
             self.await_company(&mut fetched, &mut batch).await;
+            if self.halt.is_cancelled() {
+                return Ok(());
+            }
             let (mut records, mut ready) = self.prepare(std::mem::take(&mut batch));
             let begun = Instant::now();
             let (paid, unpaid) = self.pay(&records).await;
@@ -417,7 +420,7 @@ impl Intending<'_> {
             let goes_on = tokio::select! {
                 () = self.halt.cancelled() => false,
                 () = self.all_came.cancelled() => false,
-                () = tokio::time::sleep(MOMENT) => self.flight.waiting().0 >= imap::TOGETHER_MAX,
+                () = tokio::time::sleep(MOMENT) => self.flight.lock().subjects.len() >= imap::TOGETHER_MAX,
             };
             while batch.len() < BATCH_MAX
                 && let Ok(body) = fetched.try_recv()

@@ -87,18 +87,19 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
     }
     let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
+    let mut memory = Memory { together: TOGETHER_MAX, ..Memory::default() };
+    memory.wait_for_turn(account).await?;
     if account.mode.retry
         && let Some(end) = failed::nothing_to_retry(account, pair, &row).await?
     {
         return Ok(Passed::Done(end));
     }
-    let mut memory = Memory { together: TOGETHER_MAX, ..Memory::default() };
     let (mut backoff, mut doubts) = (Backoff::default(), 0);
     let mut trouble: Option<Instant> = None;
     loop {
-        if account.stop.is_cancelled() {
-            return Err(Failure::new(None, Kind::Stopped, "go on: asked to stop"));
-        }
+        let waited = memory.wait_for_turn(account).await?;
+        // Others had the connections.
+        trouble = trouble.map(|since| since + waited);
         let mut pass = Pass {
             account,
             survey,
@@ -262,6 +263,8 @@ impl Pass<'_> {
             self.account.target.keep(target);
             return Ok(Passed::Again);
         }
+        // What is left to do is between the ledger and the target.
+        self.memory.turn = None;
         self.finish(&task, seen, (plan, reconciled.found, uids.len()), target).await
     }
 
@@ -346,10 +349,14 @@ impl Pass<'_> {
         let prove::Proved { mut end, state: target_state, short } =
             prove::prove(task, target, &before, &self.memory.shown).await?;
         if !short.is_empty() {
+            self.memory.wait_for_turn(self.account).await?;
             resend::resend(task, &self.pair.source.name, short).await?;
             return Ok(Passed::Again);
         }
-        failed::name(task, &self.pair.source.name, None).await?;
+        if !self.account.ledger.nameless(self.row.id, task.source_validity, None, 1).await?.is_empty() {
+            self.memory.wait_for_turn(self.account).await?;
+            failed::name(task, &self.pair.source.name, None).await?;
+        }
         end.unsettled += u64::from(seen.source_state.messages).saturating_sub(task.listing.len() as u64);
         if self.account.mode.retry {
             // Left as they are: what their records say is of a folder that is no more.

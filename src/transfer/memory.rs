@@ -1,13 +1,17 @@
 //! What a folder's passes learn, each for those after it.
 
+use super::account::Account;
 use super::copy::Dress;
 use super::flags::Shown;
 use super::otherwise::Refused;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::mail::{Side, Uid, UidValidity, Uids};
 use crate::plan::Attempt;
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 /// What is carried from one pass over a folder to the next.
 #[derive(Default)]
@@ -54,9 +58,34 @@ pub(super) struct Memory {
     /// Some messages lack flags that they are to get yet.
     pub(super) short: bool,
     pub(super) shown: Shown,
+    /// Its turn among the account's folders, until all of it is copied.
+    pub(super) turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Memory {
+    /// Waits for the folder's turn, unless it has it; gives how long.
+    ///
+    /// # Errors
+    /// Somebody asks to stop.
+    pub(super) async fn wait_for_turn(&mut self, account: &Account) -> Result<Duration, Failure> {
+        let begun = Instant::now();
+        let turn = async {
+            match self.turn.take() {
+                Some(turn) => Some(turn),
+                None => Arc::clone(&account.turns).acquire_owned().await.ok(),
+            }
+        };
+        self.turn = tokio::select! {
+            biased;
+            () = account.stop.cancelled() => None,
+            turn = turn => turn,
+        };
+        match self.turn {
+            Some(_) => Ok(begun.elapsed()),
+            None => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
+        }
+    }
+
     /// For one message alone.
     pub(super) fn dress(&self, careful: bool, attempt: Attempt) -> Dress<'_> {
         Dress { careful, together: 1, keeping: &self.shown.keeping, attempt, last: false, lanes: false }

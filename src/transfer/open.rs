@@ -4,7 +4,7 @@ use super::folder::{FolderEnd, Pass};
 use super::pool::Lease;
 use super::{names, namesake, removed};
 use crate::failure::{Failure, Kind};
-use crate::imap::{ImapError, Look, Opened, Source, Target};
+use crate::imap::{Brake as _, ImapError, KEEP_ALIVE, Look, Opened, Source, Target};
 use crate::mail::{FolderPath, FolderState, Listing, Side, Uid, UidValidity, Uids};
 use crate::provider::{refuses_name, says_missing};
 use std::time::SystemTime;
@@ -141,16 +141,27 @@ impl Pass<'_> {
 
     /// Opens and lists the source, while a session of the target is taken: from when the source has its place at the host.
     async fn open_source_and_take(&self) -> Result<(SourceOpened, Lease<Target>), Failure> {
-        let (opens, failed) = (watch::Sender::new(false), CancellationToken::new());
+        let (opens, failed, taken) = (watch::Sender::new(false), CancellationToken::new(), CancellationToken::new());
         let told = opens.subscribe();
+        let open = async {
+            let mut opened = self.open_source(self.account.source.take_telling(opens).await?).await?;
+            // Copies of another folder may be read back for long.
+            while tokio::time::timeout(KEEP_ALIVE, taken.cancelled()).await.is_err() {
+                if !self.account.source.brake.is_held() {
+                    opened.0.session.noop().await.map_err(on_source)?;
+                }
+            }
+            Ok(opened)
+        };
         let opening = async {
-            let opened = async { self.open_source(self.account.source.take_telling(opens).await?).await }.await;
+            let opened = open.await;
             if opened.is_err() {
                 failed.cancel();
             }
             opened
         };
         let taking = async {
+            let _taken = taken.clone().drop_guard();
             tokio::select! {
                 target = self.account.at_target(told, || Box::pin(async { Ok((self.account.target.take().await?, ())) })) => {
                     Some(target.map(|(target, ())| target))

@@ -149,3 +149,61 @@ async fn accounts_that_share_a_host_take_their_part_and_ask_for_nothing_back() {
     assert_eq!(waits, 0);
     assert!(source.log().iter().filter(|logged| logged.verb == "EXAMINE").count() <= (40 + 5 * 5) * 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_folder_is_listed_while_the_copies_of_one_are_proven_over_no_more_connections() {
+    let mut two = two_of(Config::plain("u"), Config::plain("u")).await;
+    let folders = ["INBOX", "a", "b", "c"];
+    for folder in folders {
+        if folder != "INBOX" {
+            two.source.account("u").create(folder).unwrap();
+        }
+        for at in 0..20 {
+            two.give(folder, dated(format!("Subject: {folder} {at}\r\n\r\nso it goes\r\n"), at));
+        }
+    }
+    two.haul = two.haul.with("[limits]\nconnections = 1");
+    // Nothing else of the target is read in messages: what is there was just made.
+    let held = two.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
+    let opened = || {
+        let log = two.source.log();
+        let names =
+            log.iter().filter(|logged| logged.verb == "EXAMINE").map(|logged| logged.line.split_once(' ').unwrap().1);
+        names.map(str::to_owned).collect::<BTreeSet<String>>().len()
+    };
+    let (ran, in_time) = tokio::join!(two.haul.run(), async {
+        held.reached().await;
+        let next = async {
+            while opened() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(30), next).await;
+        held.release();
+        in_time
+    });
+    in_time.unwrap();
+    ran.assert_complete();
+    assert_eq!(ran.copied(), folders.len() as u64 * 20);
+    assert_eq!(at_once(&two), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_folders_than_connections_take_each_side_s_own_number_and_ask_for_no_more() {
+    let mut two = two_of(Config::plain("u"), Config::plain("u")).await;
+    for folder in 0..12 {
+        let name = format!("f{folder}");
+        two.source.account("u").create(&name).unwrap();
+        for at in 0..30 {
+            two.give(&name, dated(format!("Subject: {folder} {at}\r\n\r\nso it goes\r\n"), at));
+        }
+    }
+    two.target.faults().add(Point::command("APPEND"), Nth::All, Act::Delay(Duration::from_millis(20)));
+    two.haul = two.haul.with("[limits.source]\nconnections = 4\n[limits.target]\nconnections = 2");
+    let ran = two.haul.run().await;
+    ran.assert_complete();
+    assert_eq!(ran.copied(), 12 * 30);
+    let (source, target) = at_once(&two);
+    assert!(source <= 4 && target == 2, "{source} and {target}");
+    assert!(!ran.events.iter().any(|event| matches!(event, Event::Waiting { .. })));
+}
