@@ -400,6 +400,24 @@ impl Ledger {
         self.held(self.siblings(folder, false).await?, target_validity).await
     }
 
+    /// Says whether a target folder may hold a copy of which no record says that it is there: of a message that was sent, or
+    /// acknowledged without a place. Of every source folder and every account that goes into it.
+    pub async fn has_unplaced(&self, folder: FolderId) -> Result<bool, LedgerError> {
+        const UNPLACED: &str =
+            "SELECT EXISTS (SELECT 1 FROM records WHERE folder = ?1 AND stage IN (0, 1) AND target_uid IS NULL)";
+        let by = self.siblings(folder, false).await?;
+        self.read(move |connection| {
+            let mut unplaced = connection.prepare_cached(UNPLACED)?;
+            for folder in by {
+                if unplaced.query_row([folder.0], |row| row.get(0))? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
+    }
+
     async fn held(&self, by: Vec<FolderId>, target_validity: UidValidity) -> Result<Vec<Uid>, LedgerError> {
         const HELD: &str =
             "SELECT target_uid FROM records WHERE folder = ?1 AND target_validity = ?2 AND target_uid IS NOT NULL

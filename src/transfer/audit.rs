@@ -110,6 +110,12 @@ async fn look(account: &Account, folder: &FolderSummary) -> Result<(), Failure> 
         account.target.keep(target);
         return Ok(());
     };
+    if ledger.has_unplaced(folder.id).await? {
+        // What nobody stands for may be a first copy: the pass that finds its place comes before this.
+        account.source.keep(source);
+        account.target.keep(target);
+        return Ok(());
+    }
     let listing = target.session.list(Uid::FIRST, state).await.map_err(on_target)?;
     let held = ledger.paired(folder.id, validity).await?;
     let floor = suspects.iter().map(|suspect| suspect.floor.1).min().unwrap_or(Uid::LAST);

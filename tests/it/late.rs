@@ -194,6 +194,35 @@ async fn f69_two_copies_where_one_was_sent_are_told_and_no_third_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f69_the_copy_of_a_twin_that_has_no_place_yet_is_not_taken_for_a_late_one() {
+    let pair = pair(false).await;
+    for _ in 0..2 {
+        let twin =
+            NewMessage::new(b"Subject: twin\r\n\r\nthe same twice\r\n".to_vec()).date("2-Nov-2026 10:00:00 +0000");
+        pair.source.account("u").add("INBOX", twin).unwrap();
+    }
+    // Each is sent, does not come, and is sent again; the first one has its place before the second one is.
+    for nth in [1, 3] {
+        pair.target.faults().add(Point::command("APPEND"), Nth::Only(MESSAGES as u64 + nth), Act::Drop);
+    }
+    let held = pair.target.faults().hold(Point::after_execute("APPEND"), Nth::Only(MESSAGES as u64 + 2));
+    let refuse = async {
+        held.reached().await;
+        // Where the second one went is not found out in this run.
+        pair.source.faults().add(Point::command("EXAMINE"), Nth::All, Act::Reply("BAD what is this".to_owned()));
+        held.release();
+    };
+    let (ran, ()) = tokio::join!(pair.haul.run(), refuse);
+    assert_eq!((ran.end.accounts[0].ending, surplus(&ran)), (Ending::Exceptions, vec![]));
+    assert_eq!(bodies(&pair.source), bodies(&pair.target));
+    pair.source.faults().clear();
+    let again = pair.haul.run().await;
+    again.assert_complete();
+    assert_eq!((again.copied(), surplus(&again)), (0, vec![]));
+    assert_eq!(bodies(&pair.source), bodies(&pair.target));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_late_copy_of_a_message_that_has_no_other_is_taken_for_it_by_a_later_run() {
     let pair = pair(true).await;
     pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
