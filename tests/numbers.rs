@@ -84,10 +84,8 @@ fn every_number_has_a_test_or_a_reason() {
 
 #[test]
 fn a_gap_is_found() {
-    let text = "#[test] fn f01_f02_a() {} #[test] fn f03_and_f04_b() {} fn f05_is_no_test() {}
-        #[test] #[ignore] fn f05_never_runs() {} #[tokio::test] async fn c_f05() {}
-        mod tests { #[tokio::test(flavor = \"multi_thread\")] async fn f06_d() {} #[test] fn f99_e() {} }
-        proptest! { #[test] fn f07_g(x in 0..9) {} }";
+    // Tests in all the shapes that there are, of which one never runs.
+    let text = include_str!("data/numbered.txt");
     let mut tests = Vec::new();
     tests_of(&syn::parse_file(text).unwrap().items, &mut tests);
     let reasons: Vec<(u32, &str)> = (8..=84).chain([1]).map(|number| (number, "it cannot apply")).collect();

@@ -88,11 +88,11 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
     let target_name = names::target_name(pair, &survey.target_namespace);
     let row = account.ledger.folder(account.id, &pair.source.name, &target_name, &pair.source.path).await?;
     let mut memory = Memory { together: TOGETHER_MAX, ..Memory::default() };
-    memory.wait_for_turn(account).await?;
-    if account.mode.retry
-        && let Some(end) = failed::nothing_to_retry(account, pair, &row).await?
-    {
-        return Ok(Passed::Done(end));
+    if account.mode.retry {
+        memory.wait_for_turn(account).await?;
+        if let Some(end) = failed::nothing_to_retry(account, pair, &row).await? {
+            return Ok(Passed::Done(end));
+        }
     }
     let (mut backoff, mut doubts) = (Backoff::default(), 0);
     let mut trouble: Option<Instant> = None;
