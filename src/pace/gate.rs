@@ -399,6 +399,12 @@ impl Gate {
         self.state().limit()
     }
 
+    /// Lets so many be held from now on, 1 at least; who holds more keeps them.
+    pub fn allow(&self, connections: usize) {
+        self.state().max = Some(connections.max(1));
+        self.inner.changed.notify_waiters();
+    }
+
     fn bound(&self, max: Option<usize>) {
         let mut state = self.state();
         let max = max.map(|max| max.max(1));

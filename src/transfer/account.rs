@@ -381,6 +381,8 @@ async fn run_folders(
             account.spare.add(side, now[at].saturating_sub(had[at]));
             had[at] = had[at].max(now[at]);
         }
+        account.source.share(had[0]);
+        account.target.share(had[1]);
         let worker = tokio::select! {
             worker = running.join_next() => worker,
             Ok(()) = changes.changed() => continue,

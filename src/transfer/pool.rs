@@ -249,6 +249,11 @@ impl<E: End> Pool<E> {
         }
     }
 
+    /// Lets the account have so many sessions, of those that its limits allow.
+    pub(super) fn share(&self, connections: usize) {
+        self.places.allow(connections.min(self.parts.limits.connections));
+    }
+
     async fn place(&self, line: Line) -> Result<Permit, Failure> {
         if line == Line::Skip {
             return self.places.try_acquire().ok_or_else(|| self.taken());
