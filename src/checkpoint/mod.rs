@@ -186,12 +186,23 @@ impl Ledger {
         }
     }
 
-    /// Reads in one snapshot that holds everything queued before.
+    /// Reads in one snapshot that holds everything queued before, but for what only people read.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
         if self.lags() {
+            self.write(|_| Ok(0)).await?;
+        }
+        self.read_written(work).await
+    }
+
+    /// As [`Self::read`], with what only people read.
+    async fn read_shown<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags_at_all()) {
             self.write(|_| Ok(0)).await?;
         }
         self.read_written(work).await
@@ -213,7 +224,7 @@ impl Ledger {
         self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags())
     }
 
-    /// Reads in one snapshot what is never queued.
+    /// Reads in one snapshot what is committed: for what is never queued, or where nothing of it lags.
     async fn read_written<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,

@@ -208,7 +208,7 @@ impl Ledger {
     pub async fn folders(&self, account: AccountId) -> Result<Vec<FolderSummary>, LedgerError> {
         const SQL: &str = "SELECT id, source, target, path, watermark, validity, left_behind, listed, listed_bytes
             FROM folders WHERE account = ?1 AND current = 1 ORDER BY path";
-        self.read(move |connection| {
+        self.read_shown(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
             let rows = select.query_map([account.0], folder)?;
             let mut folders = rows.collect::<Result<Vec<_>, _>>()?;

@@ -351,14 +351,19 @@ impl Ledger {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
-        self.select(
-            "WHERE folder = ?1 AND validity = ?2 AND uid >= ?3 ORDER BY uid LIMIT ?4",
-            folder,
-            validity,
-            from,
-            limit,
-        )
-        .await
+        self.select(IN_ORDER, folder, validity, from, limit).await
+    }
+
+    /// Gives further ones behind those that [`Self::records`] gave: for who has queued nothing about them since, and does not
+    /// wait for what is queued about others.
+    pub async fn further_records(
+        &self,
+        folder: FolderId,
+        validity: UidValidity,
+        from: Uid,
+        limit: usize,
+    ) -> Result<Vec<Record>, LedgerError> {
+        self.read_written(move |connection| select(connection, IN_ORDER, (folder, validity), from, limit)).await
     }
 
     /// Gives the record of one message.
@@ -398,24 +403,6 @@ impl Ledger {
     /// UIDVALIDITY: what one of them holds, no other may claim.
     pub async fn paired(&self, folder: FolderId, target_validity: UidValidity) -> Result<Vec<Uid>, LedgerError> {
         self.held(self.siblings(folder, false).await?, target_validity).await
-    }
-
-    /// Says whether a target folder may hold a copy of which no record says that it is there: of a message that was sent, or
-    /// acknowledged without a place. Of every source folder and every account that goes into it.
-    pub async fn has_unplaced(&self, folder: FolderId) -> Result<bool, LedgerError> {
-        const UNPLACED: &str =
-            "SELECT EXISTS (SELECT 1 FROM records WHERE folder = ?1 AND stage IN (0, 1) AND target_uid IS NULL)";
-        let by = self.siblings(folder, false).await?;
-        self.read(move |connection| {
-            let mut unplaced = connection.prepare_cached(UNPLACED)?;
-            for folder in by {
-                if unplaced.query_row([folder.0], |row| row.get(0))? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        })
-        .await
     }
 
     async fn held(&self, by: Vec<FolderId>, target_validity: UidValidity) -> Result<Vec<Uid>, LedgerError> {
@@ -555,15 +542,24 @@ impl Ledger {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
-        self.read_of(folder, move |connection| {
-            let sql = format!("{SELECT} {rest}");
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut select = connection.prepare_cached(&sql)?;
-            let rows = select.query_map(params![folder.0, validity.value(), from.value(), limit], record)?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
+        self.read_of(folder, move |connection| select(connection, rest, (folder, validity), from, limit)).await
     }
+}
+
+const IN_ORDER: &str = "WHERE folder = ?1 AND validity = ?2 AND uid >= ?3 ORDER BY uid LIMIT ?4";
+
+fn select(
+    connection: &Connection,
+    rest: &'static str,
+    (folder, validity): (FolderId, UidValidity),
+    from: Uid,
+    limit: usize,
+) -> Result<Vec<Record>, Fault> {
+    let sql = format!("{SELECT} {rest}");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut select = connection.prepare_cached(&sql)?;
+    let rows = select.query_map(params![folder.0, validity.value(), from.value(), limit], record)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Any UIDVALIDITY but ?2, in two ranges of the primary key: the records under ?2 are the most, and need not be read.

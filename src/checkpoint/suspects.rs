@@ -211,6 +211,21 @@ impl Ledger {
         .await
     }
 
+    /// Gives the suspects of a folder of whose bytes it has a message that was sent, and of which nobody knows yet where it is:
+    /// what looks like a late copy of the one may be the first of the other.
+    pub async fn in_doubt(&self, folder: FolderId) -> Result<Vec<u64>, LedgerError> {
+        // Messages are gone through once, whatever the planner thinks of their number.
+        const SQL: &str = "SELECT DISTINCT s.id FROM records AS r
+            CROSS JOIN suspects AS s ON s.folder = r.folder AND s.digest = r.digest
+            WHERE r.folder = ?1 AND r.stage IN (0, 1) AND r.target_uid IS NULL";
+        self.read(move |connection| {
+            let mut select = connection.prepare_cached(SQL)?;
+            let ids = select.query_map([folder.0], |row| row.get::<_, i64>(0))?;
+            Ok(ids.map(|id| id.map(i64::cast_unsigned)).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// Notes that suspects were looked for when the folder's UIDNEXT was this. Queued, as [`Self::landed`] is.
     pub async fn looked_for(&self, suspects: Vec<u64>, uid_next: Option<Uid>) -> Result<(), LedgerError> {
         self.queue(About::All, move |connection| {

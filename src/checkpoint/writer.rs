@@ -89,8 +89,13 @@ impl Shared {
         *self.queued().entry(about).or_default() += 1;
     }
 
-    /// Says whether something queued may not be committed yet.
+    /// Says whether something queued may not be committed yet, beside what only people read.
     pub(super) fn lags(&self) -> bool {
+        self.queued().keys().any(|about| *about != About::Shown)
+    }
+
+    /// As [`Self::lags`], with what only people read.
+    pub(super) fn lags_at_all(&self) -> bool {
         !self.queued().is_empty()
     }
 

@@ -282,6 +282,13 @@ impl Gate {
         (!state.is_waited_for() && state.is_free()).then(|| self.inner.take(&mut state, self.holder.id))
     }
 
+    /// Says whether [`Self::try_acquire`] would give one now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let mut state = self.state();
+        !state.is_waited_for() && state.is_free()
+    }
+
     /// Has `close` called where somebody waits who has fewer: it closes one connection that is not in use, if there is one.
     pub fn when_wanted(&self, close: impl Fn() -> bool + Send + Sync + 'static) {
         self.state().idle.insert(self.holder.id, Arc::new(close));

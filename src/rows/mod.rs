@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes of rows that are kept in memory.
-const KEPT_BYTES: usize = 256 << 10;
+const KEPT_BYTES: usize = 32 << 10;
 /// Bytes of a row, at most.
 pub const ROW_BYTES_MAX: usize = 64;
 /// Bytes that are read at once where rows are gone through.
-const READ_BYTES: usize = 4 << 10;
+const READ_BYTES: usize = 2 << 10;
 
 /// A value of a fixed size.
 pub trait Row: Copy {

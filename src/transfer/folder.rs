@@ -111,6 +111,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             done: false,
             by_delta: false,
             checked: None,
+            hung_up: false,
         };
         let failure = match Box::pin(pass.run()).await {
             // What was acknowledged and not placed is looked for by another pass; what arrived cut off is sent by it.
@@ -124,6 +125,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
                 return Err(Failure::new(Side::Target, Kind::FolderRefused, text));
             }
             Ok(end) => return Ok(end),
+            Err(_) if pass.hung_up => continue,
             Err(failure) => account.doubt(failure, &mut doubts),
         };
         let (advanced, done) = (pass.advanced, pass.done);
@@ -174,6 +176,8 @@ pub(super) struct Pass<'a> {
     pub(super) by_delta: bool,
     /// What [`stable::look_again`] gave after all else that was asked of the source.
     pub(super) checked: Option<Option<(Uid, Digest)>>,
+    /// The source hung up while the folder waited for the target.
+    pub(super) hung_up: bool,
 }
 
 /// What both folders were before anything was done.

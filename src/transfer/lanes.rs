@@ -151,8 +151,13 @@ impl<'a> Lanes<'a> {
         }
         let (messages, bytes) = self.work.flight.waiting();
         let side = if messages >= PILED_UP.0 || bytes >= PILED_UP.1 { Side::Target } else { Side::Source };
+        let has_place = match side {
+            Side::Source => account.source.has_place(),
+            Side::Target => account.target.has_place(),
+        };
         let may = !self.ended.lock().unwrap_or_else(PoisonError::into_inner).full.contains(&side)
-            && (side == Side::Source || self.work.shares);
+            && (side == Side::Source || self.work.shares)
+            && has_place;
         let Some(spare) = account.spare.take(side).filter(|_| may) else { return };
         match side {
             Side::Source => self.open_source(account, spare),

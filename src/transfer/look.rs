@@ -38,6 +38,7 @@ pub(super) async fn look(account: &Account, survey: &Survey, pair: &FolderPair) 
         done: false,
         by_delta: false,
         checked: None,
+        hung_up: false,
     };
     let (source, source_opened, source_validity, source_listing) =
         pass.open_source(account.source.take().await?).await?;

@@ -1,12 +1,14 @@
 //! Both folders of a pass, opened and listed; the target's is made where it is missing.
 
+use super::account::Account;
 use super::folder::{FolderEnd, Pass};
 use super::pool::Lease;
 use super::{names, namesake, removed};
-use crate::failure::{Failure, Kind};
+use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{Brake as _, ImapError, KEEP_ALIVE, Look, Opened, Source, Target};
 use crate::mail::{FolderPath, FolderState, Listing, Side, Uid, UidValidity, Uids};
 use crate::provider::{refuses_name, says_missing};
+use std::pin::pin;
 use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +64,25 @@ pub(super) fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
+/// Keeps a session alive that waits for something. False: its server has hung up.
+async fn keep_alive(
+    account: &Account,
+    lease: &mut Lease<Source>,
+    wait: impl Future<Output = ()>,
+) -> Result<bool, Failure> {
+    let mut wait = pin!(wait);
+    while tokio::time::timeout(KEEP_ALIVE, wait.as_mut()).await.is_err() {
+        if account.source.brake.is_held() {
+            continue;
+        }
+        match lease.session.noop().await.map_err(on_source) {
+            Err(failure) if failure.remedy() == Remedy::Reconnect => return Ok(false),
+            other => other?,
+        }
+    }
+    Ok(true)
+}
+
 fn is_missing(error: &ImapError) -> bool {
     matches!(error, ImapError::Refused { refusal, .. } if says_missing(&refusal.words))
 }
@@ -71,14 +92,14 @@ impl Pass<'_> {
     pub(super) async fn open(&mut self) -> Result<Looked, Failure> {
         let delta = if self.memory.delta_tried { None } else { self.open_source_by_delta().await? };
         let (source, mut target, delta) = match delta {
-            Some((source, opened, mut delta)) => {
+            Some((mut source, opened, mut delta)) => {
                 if let Some(end) = self.idle(&opened, &delta).await? {
                     self.account.source.keep(source);
                     return Ok(Looked::Idle(end));
                 }
                 let validity = opened.state.uid_validity.unwrap_or(UNNUMBERED);
                 let listing = std::mem::take(&mut delta.listing);
-                let target = self.account.target.take().await?;
+                let target = self.take_target_beside(&mut source).await?;
                 ((source, opened, validity, listing), target, Some(delta))
             }
             None => {
@@ -140,22 +161,17 @@ impl Pass<'_> {
     }
 
     /// Opens and lists the source, while a session of the target is taken: from when the source has its place at the host.
-    async fn open_source_and_take(&self) -> Result<(SourceOpened, Lease<Target>), Failure> {
+    async fn open_source_and_take(&mut self) -> Result<(SourceOpened, Lease<Target>), Failure> {
         let (opens, failed, taken) = (watch::Sender::new(false), CancellationToken::new(), CancellationToken::new());
         let told = opens.subscribe();
         let open = async {
             let mut opened = self.open_source(self.account.source.take_telling(opens).await?).await?;
             // Copies of another folder may be read back for long.
-            while tokio::time::timeout(KEEP_ALIVE, taken.cancelled()).await.is_err() {
-                if !self.account.source.brake.is_held() {
-                    opened.0.session.noop().await.map_err(on_source)?;
-                }
-            }
-            Ok(opened)
+            Ok(keep_alive(self.account, &mut opened.0, taken.cancelled()).await?.then_some(opened))
         };
         let opening = async {
             let opened = open.await;
-            if opened.is_err() {
+            if !matches!(opened, Ok(Some(_))) {
                 failed.cancel();
             }
             opened
@@ -170,20 +186,35 @@ impl Pass<'_> {
             }
         };
         match tokio::join!(opening, taking) {
-            (Ok(source), Some(Ok(target))) => Ok((source, target)),
-            (Ok((source, ..)), Some(Err(failure))) => {
+            (Ok(Some(source)), Some(Ok(target))) => Ok((source, target)),
+            (Ok(Some((source, ..))), Some(Err(failure))) => {
                 self.account.source.keep(source);
                 Err(failure)
             }
-            (Err(failure), target) => {
+            (opened, target) => {
                 if let Some(Ok(target)) = target {
                     self.account.target.keep(target);
                 }
-                Err(failure)
+                Err(opened.err().unwrap_or_else(|| self.hung_up()))
             }
-            // Nothing else ends the wait.
-            (Ok(_), None) => Err(Failure::new(None, Kind::State, "take a session of the target: its wait ended")),
         }
+    }
+
+    /// Takes a session of the target while one of the source is open.
+    async fn take_target_beside(&mut self, source: &mut Lease<Source>) -> Result<Lease<Target>, Failure> {
+        let account = self.account;
+        let mut target = None;
+        let take = async { target = Some(account.target.take().await) };
+        match keep_alive(account, source, take).await? {
+            true => target.unwrap_or_else(|| Err(self.hung_up())),
+            false => Err(self.hung_up()),
+        }
+    }
+
+    /// While another folder had the target: nothing of this one is found out by that.
+    fn hung_up(&mut self) -> Failure {
+        self.hung_up = true;
+        Failure::new(Side::Source, Kind::Lost, "wait for a session of the target: the source hung up meanwhile")
     }
 
     pub(super) async fn open_source(&self, mut source: Lease<Source>) -> Result<SourceOpened, Failure> {

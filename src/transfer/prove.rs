@@ -16,7 +16,7 @@ use crate::plan::{self, Difference, Proof};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Copies whose bytes are read back before the others are looked at: of each are some hundred bytes known.
-const READ_AT_ONCE: usize = 2048;
+const READ_AT_ONCE: usize = 1024;
 
 fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
@@ -68,7 +68,7 @@ pub(super) async fn prove(
     let remnants: BTreeSet<(UidValidity, Uid)> = surplus.into_iter().map(|surplus| surplus.source).collect();
     let estimates = target.session.family().quirks().size_is_estimate;
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
-    while let Some(records) = windows.next().await? {
+    while let Some(records) = windows.next_unwaited().await? {
         let mut proofs = Vec::new();
         for record in records.iter().filter(|record| contradicted(task, record)) {
             // Its source has got something since that cannot be sent.

@@ -1,11 +1,11 @@
-//! Records of a folder, a few thousand at a time.
+//! Records of a folder, a few hundred at a time.
 
 use crate::checkpoint::{FolderId, Ledger};
 use crate::failure::Failure;
 use crate::mail::{Record, Uid, UidValidity};
 
 /// Records read from the ledger at once.
-pub(super) const WINDOW: usize = 2048;
+pub(super) const WINDOW: usize = 512;
 
 /// Gives what comes in windows of so many, each with one at least.
 pub(super) fn windows<T>(mut all: impl Iterator<Item = T>) -> impl Iterator<Item = Vec<T>> {
@@ -18,16 +18,28 @@ pub(super) struct Windows<'a> {
     folder: FolderId,
     validity: UidValidity,
     from: Option<Uid>,
+    /// What is queued about the folder is waited for.
+    waits: bool,
 }
 
 impl<'a> Windows<'a> {
     pub(super) fn of(ledger: &'a Ledger, folder: FolderId, validity: UidValidity) -> Self {
-        Self { ledger, folder, validity, from: Some(Uid::FIRST) }
+        Self { ledger, folder, validity, from: Some(Uid::FIRST), waits: true }
+    }
+
+    /// For who queues something about a window only when it has it: nothing of that is waited for.
+    pub(super) async fn next_unwaited(&mut self) -> Result<Option<Vec<Record>>, Failure> {
+        let next = self.next().await;
+        self.waits = false;
+        next
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Record>>, Failure> {
         let Some(first) = self.from else { return Ok(None) };
-        let records = self.ledger.records(self.folder, self.validity, first, WINDOW).await?;
+        let records = match self.waits {
+            true => self.ledger.records(self.folder, self.validity, first, WINDOW).await?,
+            false => self.ledger.further_records(self.folder, self.validity, first, WINDOW).await?,
+        };
         self.from = match records.last() {
             Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
             _ => None,

@@ -190,7 +190,13 @@ async fn the_next_folder_is_listed_while_the_copies_of_one_are_proven_over_no_mo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_folders_than_connections_take_each_side_s_own_number_and_ask_for_no_more() {
+async fn sides_that_allow_other_numbers_of_connections_come_to_an_end_with_no_more_than_theirs() {
+    for (at_source, at_target) in [(4, 2), (2, 4), (1, 3), (3, 1)] {
+        takes_at_most(at_source, at_target).await;
+    }
+}
+
+async fn takes_at_most(at_source: usize, at_target: usize) {
     let mut two = two_of(Config::plain("u"), Config::plain("u")).await;
     for folder in 0..12 {
         let name = format!("f{folder}");
@@ -200,11 +206,12 @@ async fn more_folders_than_connections_take_each_side_s_own_number_and_ask_for_n
         }
     }
     two.target.faults().add(Point::command("APPEND"), Nth::All, Act::Delay(Duration::from_millis(20)));
-    two.haul = two.haul.with("[limits.source]\nconnections = 4\n[limits.target]\nconnections = 2");
+    let limits = format!("[limits.source]\nconnections = {at_source}\n[limits.target]\nconnections = {at_target}");
+    two.haul = two.haul.with(&limits);
     let ran = two.haul.run().await;
     ran.assert_complete();
     assert_eq!(ran.copied(), 12 * 30);
     let (source, target) = at_once(&two);
-    assert!(source <= 4 && target == 2, "{source} and {target}");
+    assert!(source <= at_source && target <= at_target, "{source} and {target}");
     assert!(!ran.events.iter().any(|event| matches!(event, Event::Waiting { .. })));
 }

@@ -275,6 +275,19 @@ async fn a_copy_that_lands_late_is_found_also_where_the_source_was_numbered_anew
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn f69_a_copy_that_lands_late_after_a_kill_is_told_also_where_the_host_has_another_name_meanwhile() {
+    let mut pair = pair(true).await;
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    let held = pair.target.faults().hold(Point::command("EXAMINE"), Nth::Only(2));
+    pair.haul.run_dropped_at(held).await;
+    pair.haul.take_from(Side { host: "localhost".to_owned(), ..Side::plain(pair.source.port()) });
+    let ran = pair.haul.run().await;
+    // What the first name waits for is not removed.
+    assert_eq!((ran.end.accounts[0].ending, surplus(&ran)), (Ending::Exceptions, vec![(SurplusKind::Copy, false)]));
+    assert_eq!(pair.target.account("u").messages("INBOX").unwrap().len(), MESSAGES + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_lands_late_and_altered_is_told() {
     let pair = pair_of(Config { nul_becomes_80: true, ..Config::plain("u") }).await;
     pair.source.account("u").add("INBOX", NewMessage::new(b"Subject: nul\r\n\r\n\0 nul\r\n".to_vec())).unwrap();

@@ -712,3 +712,24 @@ async fn who_has_the_only_connection_gives_it_to_others_for_a_turn() {
     let order: Vec<String> = ran.events.iter().filter_map(done).collect();
     assert_eq!(order, ["a", "big"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_up_on_a_folder_that_waits_for_the_target_costs_nothing() {
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill(&lines, "u", 2, 20);
+    let options = "[transfer]\ntimeout = \"1h\"\noutage = \"5m\"\nsettle = \"100ms\"\n[limits]\nconnections = 1";
+    let haul = Haul::new(End::plain(SOURCE), End::plain(TARGET)).in_memory().with(options).user("u", "u");
+    lines.source.faults().add(Point::command("NOOP"), Nth::All, Act::Drop);
+    // The copies of one folder are read back, and the next one is open at the source.
+    let held = lines.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
+    let (ran, ()) = tokio::join!(lines.run(&haul), async {
+        held.reached().await;
+        tokio::time::sleep(Duration::from_secs(15 * 60)).await;
+        held.release();
+    });
+    ran.assert_complete();
+    assert_eq!(ran.copied(), 40);
+    let asked = |verb: &str| lines.source.log().iter().filter(|logged| logged.verb == verb).count();
+    assert!(asked("NOOP") >= 5, "{}", asked("NOOP"));
+    assert!(asked("UID FETCH") < 20, "they are asked for together");
+}
