@@ -59,10 +59,12 @@ use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
+use tokio::sync::Semaphore;
 use writer::{About, Request, Shared, Work, Writer};
 
-/// Connections kept open for reading; more are opened while they are needed.
-const READERS_KEPT: usize = 4;
+/// How many read at once, each with a connection that has a cache of its own: a million messages in many folders are to take
+/// no more memory than ten thousand.
+const READERS: usize = 2;
 /// Requests waiting for the writer; one more waits outside.
 const REQUESTS_MAX: usize = 1024;
 
@@ -79,6 +81,8 @@ struct Inner {
     /// None: opened for reading.
     writer: Option<Handle>,
     readers: Mutex<Vec<Connection>>,
+    /// Held by who reads.
+    reads: Arc<Semaphore>,
 }
 
 struct Handle {
@@ -115,14 +119,28 @@ impl Ledger {
             .map_err(|error| place.failed(error))?;
         let presence = Mutex::new(Some((presence, looked)));
         let writer = Some(Handle { requests, shared, thread: Mutex::new(Some(thread)), presence });
-        Ok(Self { inner: Arc::new(Inner { place, writer, readers: Mutex::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                place,
+                writer,
+                readers: Mutex::default(),
+                reads: Arc::new(Semaphore::new(READERS)),
+            }),
+        })
     }
 
     /// Opens for reading, also beside a process that writes. None: there is no ledger yet.
     pub fn open_read_only(directory: &Path) -> Result<Option<Self>, LedgerError> {
         let Some(place) = Place::existing(directory)? else { return Ok(None) };
         let reader = place.connect_first_reader()?;
-        Ok(Some(Self { inner: Arc::new(Inner { place, writer: None, readers: Mutex::new(vec![reader]) }) }))
+        Ok(Some(Self {
+            inner: Arc::new(Inner {
+                place,
+                writer: None,
+                readers: Mutex::new(vec![reader]),
+                reads: Arc::new(Semaphore::new(READERS)),
+            }),
+        }))
     }
 
     /// Gives the file, for people: where the state lies.
@@ -230,7 +248,13 @@ impl Ledger {
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.read(work)).await
+        let turn = Arc::clone(&inner.reads).acquire_owned().await.map_err(|_| LedgerError::Closed)?;
+        blocking(move || {
+            let answer = inner.read(work);
+            drop(turn);
+            answer
+        })
+        .await
     }
 }
 
@@ -252,9 +276,7 @@ impl Inner {
         let answer = work(&snapshot).map_err(|fault| self.place.fault(fault));
         drop(snapshot);
         let mut readers = self.readers();
-        if readers.len() < READERS_KEPT {
-            readers.push(reader);
-        }
+        readers.push(reader);
         answer
     }
 

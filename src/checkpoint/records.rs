@@ -351,19 +351,14 @@ impl Ledger {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
-        self.select(IN_ORDER, folder, validity, from, limit).await
-    }
-
-    /// Gives further ones behind those that [`Self::records`] gave: for who has queued nothing about them since, and does not
-    /// wait for what is queued about others.
-    pub async fn further_records(
-        &self,
-        folder: FolderId,
-        validity: UidValidity,
-        from: Uid,
-        limit: usize,
-    ) -> Result<Vec<Record>, LedgerError> {
-        self.read_written(move |connection| select(connection, IN_ORDER, (folder, validity), from, limit)).await
+        self.select(
+            "WHERE folder = ?1 AND validity = ?2 AND uid >= ?3 ORDER BY uid LIMIT ?4",
+            folder,
+            validity,
+            from,
+            limit,
+        )
+        .await
     }
 
     /// Gives the record of one message.
@@ -542,24 +537,15 @@ impl Ledger {
         from: Uid,
         limit: usize,
     ) -> Result<Vec<Record>, LedgerError> {
-        self.read_of(folder, move |connection| select(connection, rest, (folder, validity), from, limit)).await
+        self.read_of(folder, move |connection| {
+            let sql = format!("{SELECT} {rest}");
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut select = connection.prepare_cached(&sql)?;
+            let rows = select.query_map(params![folder.0, validity.value(), from.value(), limit], record)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
     }
-}
-
-const IN_ORDER: &str = "WHERE folder = ?1 AND validity = ?2 AND uid >= ?3 ORDER BY uid LIMIT ?4";
-
-fn select(
-    connection: &Connection,
-    rest: &'static str,
-    (folder, validity): (FolderId, UidValidity),
-    from: Uid,
-    limit: usize,
-) -> Result<Vec<Record>, Fault> {
-    let sql = format!("{SELECT} {rest}");
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut select = connection.prepare_cached(&sql)?;
-    let rows = select.query_map(params![folder.0, validity.value(), from.value(), limit], record)?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Any UIDVALIDITY but ?2, in two ranges of the primary key: the records under ?2 are the most, and need not be read.

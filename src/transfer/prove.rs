@@ -68,7 +68,7 @@ pub(super) async fn prove(
     let remnants: BTreeSet<(UidValidity, Uid)> = surplus.into_iter().map(|surplus| surplus.source).collect();
     let estimates = target.session.family().quirks().size_is_estimate;
     let mut windows = Windows::of(&task.account.ledger, task.folder, task.source_validity);
-    while let Some(records) = windows.next_unwaited().await? {
+    while let Some(records) = windows.next().await? {
         let mut proofs = Vec::new();
         for record in records.iter().filter(|record| contradicted(task, record)) {
             // Its source has got something since that cannot be sent.

@@ -18,28 +18,16 @@ pub(super) struct Windows<'a> {
     folder: FolderId,
     validity: UidValidity,
     from: Option<Uid>,
-    /// What is queued about the folder is waited for.
-    waits: bool,
 }
 
 impl<'a> Windows<'a> {
     pub(super) fn of(ledger: &'a Ledger, folder: FolderId, validity: UidValidity) -> Self {
-        Self { ledger, folder, validity, from: Some(Uid::FIRST), waits: true }
-    }
-
-    /// For who queues something about a window only when it has it: nothing of that is waited for.
-    pub(super) async fn next_unwaited(&mut self) -> Result<Option<Vec<Record>>, Failure> {
-        let next = self.next().await;
-        self.waits = false;
-        next
+        Self { ledger, folder, validity, from: Some(Uid::FIRST) }
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Record>>, Failure> {
         let Some(first) = self.from else { return Ok(None) };
-        let records = match self.waits {
-            true => self.ledger.records(self.folder, self.validity, first, WINDOW).await?,
-            false => self.ledger.further_records(self.folder, self.validity, first, WINDOW).await?,
-        };
+        let records = self.ledger.records(self.folder, self.validity, first, WINDOW).await?;
         self.from = match records.last() {
             Some(last) if records.len() == WINDOW => last.source_uid.value().checked_add(1).and_then(Uid::new),
             _ => None,
