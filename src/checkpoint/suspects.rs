@@ -211,17 +211,26 @@ impl Ledger {
         .await
     }
 
-    /// Gives the suspects of a folder of whose bytes it has a message that was sent, and of which nobody knows yet where it is:
-    /// what looks like a late copy of the one may be the first of the other.
+    /// Gives the suspects of a folder of whose bytes it, or another that goes into the same target folder, has a message that was
+    /// sent, and of which nobody knows yet where it is: what looks like a late copy of the one may be the first of the other.
+    /// What the same mailbox knows under another name of its host was taken over from there.
     pub async fn in_doubt(&self, folder: FolderId) -> Result<Vec<u64>, LedgerError> {
         // Messages are gone through once, whatever the planner thinks of their number.
         const SQL: &str = "SELECT DISTINCT s.id FROM records AS r
-            CROSS JOIN suspects AS s ON s.folder = r.folder AND s.digest = r.digest
-            WHERE r.folder = ?1 AND r.stage IN (0, 1) AND r.target_uid IS NULL";
+            CROSS JOIN suspects AS s ON s.folder = ?1 AND s.digest = r.digest
+            WHERE r.folder = ?2 AND r.stage IN (0, 1) AND r.target_uid IS NULL";
+        let mut by = self.siblings(folder, true).await?;
+        by.push(folder);
         self.read(move |connection| {
             let mut select = connection.prepare_cached(SQL)?;
-            let ids = select.query_map([folder.0], |row| row.get::<_, i64>(0))?;
-            Ok(ids.map(|id| id.map(i64::cast_unsigned)).collect::<Result<_, _>>()?)
+            let mut found = Vec::new();
+            for by in by {
+                let ids = select.query_map([folder.0, by.0], |row| row.get::<_, i64>(0))?;
+                for id in ids {
+                    found.push(id?.cast_unsigned());
+                }
+            }
+            Ok(found)
         })
         .await
     }

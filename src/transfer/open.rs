@@ -191,6 +191,7 @@ impl Pass<'_> {
                 self.account.source.keep(source);
                 Err(failure)
             }
+            (Ok(None), Some(Err(failure))) => Err(failure),
             (opened, target) => {
                 if let Some(Ok(target)) = target {
                     self.account.target.keep(target);
@@ -207,13 +208,17 @@ impl Pass<'_> {
         let take = async { target = Some(account.target.take().await) };
         match keep_alive(account, source, take).await? {
             true => target.unwrap_or_else(|| Err(self.hung_up())),
-            false => Err(self.hung_up()),
+            false => {
+                self.memory.delta_tried = false;
+                Err(self.hung_up())
+            }
         }
     }
 
-    /// While another folder had the target: nothing of this one is found out by that.
+    /// While another folder had the target: nothing of this one is found out by that. Not where the target is down: patience
+    /// for that ends.
     fn hung_up(&mut self) -> Failure {
-        self.hung_up = true;
+        self.hung_up = !self.account.target.is_down();
         Failure::new(Side::Source, Kind::Lost, "wait for a session of the target: the source hung up meanwhile")
     }
 

@@ -523,6 +523,11 @@ impl<E: End> Pool<E> {
         self.places.is_waited_for() || self.parts.gate.is_wanted()
     }
 
+    /// Says whether the host cannot be reached.
+    pub(super) fn is_down(&self) -> bool {
+        self.parts.breaker.outage().is_some()
+    }
+
     /// Says whether the account may have one session more now: folders whose copies are proven hold some.
     pub(super) fn has_place(&self) -> bool {
         self.places.has_room()
