@@ -2,7 +2,7 @@
 //! rest is told.
 
 use crate::support::haul::{Haul, Ran, Side};
-use mailhaul::checkpoint::{AccountKey, JobReference, Landed, SurplusKind};
+use mailhaul::checkpoint::{AccountKey, FolderId, JobReference, Landed, Ledger, SurplusKind};
 use mailhaul::mail::{Evidence, Flags, FolderPath, Record, Stage, Uid, UidValidity, WireName, digest};
 use mailhaul::transfer::{Ending, Event, Mode};
 use mailhaul_testserver::{Act, Config, Falsehood, Features, NewMessage, Nth, Point, Server};
@@ -340,6 +340,54 @@ async fn a_copy_that_lands_late_stays_where_its_user_has_just_taken_away_the_oth
     assert_eq!(bodies(&pair.source), bodies(&pair.target), "{:?}", surplus(&ran));
 }
 
+/// Another account that goes to the same mailbox is about to send this.
+async fn another_intends(ledger: &Ledger, pair: &Pair, body: &[u8]) -> (FolderId, UidValidity, Uid) {
+    let key = AccountKey::new("other.example", 993, "b", "127.0.0.1", pair.target.port(), "u");
+    let job = JobReference {
+        name: "other".to_owned(),
+        path: "other.toml".into(),
+        digest: digest(b"other"),
+        account_name: "b".to_owned(),
+    };
+    let account = ledger.account(&key, job).await.unwrap();
+    let inbox = WireName::new(b"INBOX".to_vec());
+    let folder = ledger.folder(account, &inbox, &inbox, &FolderPath::inbox()).await.unwrap().id;
+    let (validity, uid) = (UidValidity::new(1).unwrap(), Uid::FIRST);
+    let record = Record {
+        source_uid: uid,
+        stage: Stage::Intended,
+        target: None,
+        floor: None,
+        size: body.len() as u64,
+        digest: Some(digest(&body)),
+        header: None,
+        date: None,
+        flags: Flags::default(),
+        risky: false,
+        evidence: Evidence::None,
+    };
+    ledger.intend(folder, validity, vec![record]).await.unwrap();
+    (folder, validity, uid)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_may_be_what_another_account_has_under_way_is_told_when_that_is_known() {
+    let pair = pair(true).await;
+    let body = pair.source.account("u").messages("INBOX").unwrap()[5].body.to_vec();
+    let ledger = Ledger::open(&pair.haul.state()).unwrap();
+    let (folder, validity, uid) = another_intends(&ledger, &pair, &body).await;
+    ledger.clone().close().await.unwrap();
+    pair.target.faults().add(Point::command("APPEND"), Nth::Only(6), late());
+    let ran = pair.haul.run().await;
+    assert_eq!((ran.copied(), surplus(&ran)), (MESSAGES as u64, vec![]));
+    let ledger = Ledger::open(&pair.haul.state()).unwrap();
+    ledger.retract(folder, validity, vec![uid]).await.unwrap();
+    ledger.clone().close().await.unwrap();
+    let again = pair.haul.run().await;
+    assert_eq!((again.copied(), surplus(&again)), (0, vec![(SurplusKind::Copy, true)]));
+    assert_eq!(bodies(&pair.source), bodies(&pair.target));
+}
+
 /// Another account that goes to the same mailbox sends the same, and gets its answer while what lies there is read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_turns_out_to_be_another_accounts_stays() {
@@ -352,31 +400,7 @@ async fn a_copy_that_turns_out_to_be_another_accounts_stays() {
     let other_account = async {
         held.reached().await;
         let late = pair.target.account("u").messages("INBOX").unwrap().pop().unwrap();
-        let key = AccountKey::new("other.example", 993, "b", "127.0.0.1", pair.target.port(), "u");
-        let job = JobReference {
-            name: "other".to_owned(),
-            path: "other.toml".into(),
-            digest: digest(b"other"),
-            account_name: "b".to_owned(),
-        };
-        let account = ledger.account(&key, job).await.unwrap();
-        let inbox = WireName::new(b"INBOX".to_vec());
-        let folder = ledger.folder(account, &inbox, &inbox, &FolderPath::inbox()).await.unwrap().id;
-        let (validity, uid) = (UidValidity::new(1).unwrap(), Uid::FIRST);
-        let record = Record {
-            source_uid: uid,
-            stage: Stage::Intended,
-            target: None,
-            floor: None,
-            size: late.body.len() as u64,
-            digest: Some(digest(&late.body)),
-            header: None,
-            date: None,
-            flags: Flags::default(),
-            risky: false,
-            evidence: Evidence::None,
-        };
-        ledger.intend(folder, validity, vec![record]).await.unwrap();
+        let (folder, validity, uid) = another_intends(&ledger, &pair, &late.body).await;
         let numbered = pair.target.account("u").folder("INBOX").unwrap().uid_validity;
         let target = (UidValidity::new(numbered).unwrap(), Uid::new(late.uid).unwrap());
         ledger.landed(folder, validity, vec![(uid, Landed::Found { target, altered: false })]).await.unwrap();
