@@ -359,7 +359,7 @@ async fn another_intends(ledger: &Ledger, pair: &Pair, body: &[u8]) -> (FolderId
         target: None,
         floor: None,
         size: body.len() as u64,
-        digest: Some(digest(&body)),
+        digest: Some(digest(body)),
         header: None,
         date: None,
         flags: Flags::default(),
