@@ -8,6 +8,7 @@
 
 mod error;
 mod network;
+mod prompt;
 mod trust;
 
 #[cfg(test)]
