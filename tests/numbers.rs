@@ -12,6 +12,9 @@ const NUMBERS: std::ops::RangeInclusive<u32> = 1..=84;
 /// Numbers that have no test, and why they cannot apply.
 const REASONS: &[(u32, &str)] = &[];
 
+/// What marks a test that is not run.
+const LEFT_OUT: &str = "ignore";
+
 /// Whoever walks a file of Rust finds its tests, however deep they are.
 fn tests_of(items: &[syn::Item], found: &mut Vec<String>) {
     for item in items {
@@ -22,7 +25,7 @@ fn tests_of(items: &[syn::Item], found: &mut Vec<String>) {
                     let named = |attribute: &syn::Attribute| attribute.path().segments.last().unwrap().ident == name;
                     function.attrs.iter().any(named)
                 };
-                if has("test") && !has("ignore") {
+                if has("test") && !has(LEFT_OUT) {
                     found.push(function.sig.ident.to_string());
                 }
             }
@@ -85,9 +88,9 @@ fn every_number_has_a_test_or_a_reason() {
 #[test]
 fn a_gap_is_found() {
     // Tests in all the shapes that there are, of which one never runs.
-    let text = include_str!("data/numbered.txt");
+    let text = include_str!("data/numbered.txt").replace("LEFT_OUT", LEFT_OUT);
     let mut tests = Vec::new();
-    tests_of(&syn::parse_file(text).unwrap().items, &mut tests);
+    tests_of(&syn::parse_file(&text).unwrap().items, &mut tests);
     let reasons: Vec<(u32, &str)> = (8..=84).chain([1]).map(|number| (number, "it cannot apply")).collect();
     assert_eq!(
         gaps(&tests, &reasons),
