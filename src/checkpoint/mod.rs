@@ -119,28 +119,19 @@ impl Ledger {
             .map_err(|error| place.failed(error))?;
         let presence = Mutex::new(Some((presence, looked)));
         let writer = Some(Handle { requests, shared, thread: Mutex::new(Some(thread)), presence });
-        Ok(Self {
-            inner: Arc::new(Inner {
-                place,
-                writer,
-                readers: Mutex::default(),
-                reads: Arc::new(Semaphore::new(READERS)),
-            }),
-        })
+        Ok(Self::of(place, writer, Vec::new()))
     }
 
     /// Opens for reading, also beside a process that writes. None: there is no ledger yet.
     pub fn open_read_only(directory: &Path) -> Result<Option<Self>, LedgerError> {
         let Some(place) = Place::existing(directory)? else { return Ok(None) };
         let reader = place.connect_first_reader()?;
-        Ok(Some(Self {
-            inner: Arc::new(Inner {
-                place,
-                writer: None,
-                readers: Mutex::new(vec![reader]),
-                reads: Arc::new(Semaphore::new(READERS)),
-            }),
-        }))
+        Ok(Some(Self::of(place, None, vec![reader])))
+    }
+
+    fn of(place: Place, writer: Option<Handle>, readers: Vec<Connection>) -> Self {
+        let reads = Arc::new(Semaphore::new(READERS));
+        Self { inner: Arc::new(Inner { place, writer, readers: Mutex::new(readers), reads }) }
     }
 
     /// Gives the file, for people: where the state lies.
@@ -209,9 +200,7 @@ impl Ledger {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        if self.lags() {
-            self.write(|_| Ok(0)).await?;
-        }
+        self.catch_up(Shared::lags).await?;
         self.read_written(work).await
     }
 
@@ -220,9 +209,7 @@ impl Ledger {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags_at_all()) {
-            self.write(|_| Ok(0)).await?;
-        }
+        self.catch_up(Shared::lags_at_all).await?;
         self.read_written(work).await
     }
 
@@ -232,10 +219,16 @@ impl Ledger {
         folder: FolderId,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        if self.inner.writer.as_ref().is_some_and(|writer| writer.shared.lags_of(folder)) {
+        self.catch_up(|shared| shared.lags_of(folder)).await?;
+        self.read_written(work).await
+    }
+
+    /// Makes what is queued durable where it lags so.
+    async fn catch_up(&self, lags: impl FnOnce(&Shared) -> bool) -> Result<(), LedgerError> {
+        if self.inner.writer.as_ref().is_some_and(|writer| lags(&writer.shared)) {
             self.write(|_| Ok(0)).await?;
         }
-        self.read_written(work).await
+        Ok(())
     }
 
     fn lags(&self) -> bool {

@@ -5,7 +5,7 @@
 //! └───────────────── all within connect_timeout ─────────────────┘
 //! ```
 
-use super::prompt::Prompt;
+use super::prompt::{Socket, prompt};
 use super::trust::Believed;
 use super::{BoxedIo, Dial, Endpoint, Io, NetError, Place, Step, Tls};
 use crate::failure::Kind;
@@ -105,14 +105,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// Opens a socket to the first address that answers. Each gets an equal share of the time that is left.
-    async fn connect(&self) -> Result<Prompt, NetError> {
+    async fn connect(&self) -> Result<Socket, NetError> {
         let mut left = interleaved(self.addresses().await?);
         let mut worst: Option<NetError> = None;
         while let Some(address) = left.pop_front() {
             let rest = self.deadline.saturating_duration_since(Instant::now());
             let share = rest / u32::try_from(left.len() + 1).unwrap_or(u32::MAX);
             let error = match timeout_at(Instant::now() + share, open(address)).await {
-                Ok(Ok(socket)) => return Ok(Prompt(socket)),
+                Ok(Ok(socket)) => return Ok(prompt(socket)),
                 Ok(Err(error)) => NetError::from_connect(self.endpoint, &error),
                 Err(_) => self.silent(Step::Connect),
             };

@@ -64,23 +64,25 @@ pub(super) fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
-/// Keeps a session alive that waits for something. False: its server has hung up.
-async fn keep_alive(
+/// Keeps a session alive that waits for something. None: its server has hung up before that came.
+async fn keep_alive<T>(
     account: &Account,
     lease: &mut Lease<Source>,
-    wait: impl Future<Output = ()>,
-) -> Result<bool, Failure> {
+    wait: impl Future<Output = T>,
+) -> Result<Option<T>, Failure> {
     let mut wait = pin!(wait);
-    while tokio::time::timeout(KEEP_ALIVE, wait.as_mut()).await.is_err() {
+    loop {
+        if let Ok(come) = tokio::time::timeout(KEEP_ALIVE, wait.as_mut()).await {
+            return Ok(Some(come));
+        }
         if account.source.brake.is_held() {
             continue;
         }
         match lease.session.noop().await.map_err(on_source) {
-            Err(failure) if failure.remedy() == Remedy::Reconnect => return Ok(false),
+            Err(failure) if failure.remedy() == Remedy::Reconnect => return Ok(None),
             other => other?,
         }
     }
-    Ok(true)
 }
 
 fn is_missing(error: &ImapError) -> bool {
@@ -167,7 +169,7 @@ impl Pass<'_> {
         let open = async {
             let mut opened = self.open_source(self.account.source.take_telling(opens).await?).await?;
             // Copies of another folder may be read back for long.
-            Ok(keep_alive(self.account, &mut opened.0, taken.cancelled()).await?.then_some(opened))
+            Ok(keep_alive(self.account, &mut opened.0, taken.cancelled()).await?.map(|()| opened))
         };
         let opening = async {
             let opened = open.await;
@@ -203,12 +205,9 @@ impl Pass<'_> {
 
     /// Takes a session of the target while one of the source is open.
     async fn take_target_beside(&mut self, source: &mut Lease<Source>) -> Result<Lease<Target>, Failure> {
-        let account = self.account;
-        let mut target = None;
-        let take = async { target = Some(account.target.take().await) };
-        match keep_alive(account, source, take).await? {
-            true => target.unwrap_or_else(|| Err(self.hung_up())),
-            false => {
+        match keep_alive(self.account, source, self.account.target.take()).await? {
+            Some(target) => target,
+            None => {
                 self.memory.delta_tried = false;
                 Err(self.hung_up())
             }
