@@ -35,6 +35,7 @@ struct Lines {
     source: Server,
     target: Server,
     down: AtomicBool,
+    target_down: AtomicBool,
     /// When the source was asked for while it was out of reach.
     asked: Mutex<Vec<Instant>>,
     under_way: AtomicUsize,
@@ -49,6 +50,7 @@ impl Lines {
             source: Server::in_memory(source).unwrap(),
             target: Server::in_memory(target).unwrap(),
             down: AtomicBool::new(false),
+            target_down: AtomicBool::new(false),
             asked: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
@@ -105,6 +107,7 @@ impl Dial for Lines {
         Box::pin(async move {
             match endpoint.port {
                 SOURCE => self.reach_source(endpoint).await,
+                _ if self.target_down.load(Ordering::SeqCst) => Err(NetError::Refused { at: Place::of(endpoint) }),
                 _ => Ok(Box::new(self.target.connect()) as BoxedIo),
             }
         })
@@ -713,13 +716,19 @@ async fn who_has_the_only_connection_gives_it_to_others_for_a_turn() {
     assert_eq!(order, ["a", "big"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_source_that_hangs_up_on_a_folder_that_waits_for_the_target_costs_nothing() {
+/// The source hangs up on who does nothing, and one connection to each side is all there is.
+fn one_waits_for_the_target() -> (Arc<Lines>, Haul) {
     let lines = Lines::new(Config::plain("u"), Config::plain("u"));
     fill(&lines, "u", 2, 20);
+    lines.source.faults().add(Point::command("NOOP"), Nth::All, Act::Drop);
     let options = "[transfer]\ntimeout = \"1h\"\noutage = \"5m\"\nsettle = \"100ms\"\n[limits]\nconnections = 1";
     let haul = Haul::new(End::plain(SOURCE), End::plain(TARGET)).in_memory().with(options).user("u", "u");
-    lines.source.faults().add(Point::command("NOOP"), Nth::All, Act::Drop);
+    (lines, haul)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_up_on_a_folder_that_waits_for_the_target_costs_nothing() {
+    let (lines, haul) = one_waits_for_the_target();
     // The copies of one folder are read back, and the next one is open at the source.
     let held = lines.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
     let (ran, ()) = tokio::join!(lines.run(&haul), async {
@@ -732,4 +741,23 @@ async fn a_source_that_hangs_up_on_a_folder_that_waits_for_the_target_costs_noth
     let asked = |verb: &str| lines.source.log().iter().filter(|logged| logged.verb == verb).count();
     assert!(asked("NOOP") >= 5, "{}", asked("NOOP"));
     assert!(asked("UID FETCH") < 20, "they are asked for together");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_up_makes_no_wait_for_a_target_that_is_down_longer() {
+    let (lines, haul) = one_waits_for_the_target();
+    let held = lines.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
+    let run = async {
+        let begun = Instant::now();
+        let ran = tokio::time::timeout(Duration::from_secs(24 * 3600), lines.run(&haul)).await.unwrap();
+        (ran, begun.elapsed())
+    };
+    let ((ran, took), ()) = tokio::join!(run, async {
+        held.reached().await;
+        lines.target_down.store(true, Ordering::SeqCst);
+        lines.target.faults().add(Point::command("UID FETCH"), Nth::All, Act::Drop);
+        held.release();
+    });
+    assert_eq!(ran.end.accounts[0].ending, Ending::Parked);
+    assert!(took < Duration::from_secs(20 * 60), "{took:?}");
 }
