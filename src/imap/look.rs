@@ -69,7 +69,7 @@ impl<E: End> Session<E> {
             let items = state_items(&self.connection.capabilities);
             commands.push([&status, &b" "[..], items.as_bytes()].concat());
         }
-        let mut seen = Seen::new(first, 1);
+        let mut seen = Seen::new(first, 1, [Phase::Open; 3]);
         // One that is refused leaves no folder open (RFC 9051, 6.3.2).
         self.open = None;
         let what = format!("open folder \"{folder}\"");
@@ -145,7 +145,7 @@ impl Session<Target> {
         if self.window(TOGETHER).most == 1 {
             return Ok(None);
         }
-        let mut seen = Seen::new(Uid::FIRST, 2);
+        let mut seen = Seen::new(Uid::FIRST, 2, [Phase::Create, Phase::Open, Phase::Create]);
         self.open = None;
         let what = format!("create folder \"{folder}\"");
         let window = self.window(TOGETHER);
@@ -184,12 +184,14 @@ struct Seen {
     bytes: usize,
     gathered: Gathering,
     state: Option<FolderState>,
+    /// What each command does.
+    phases: [Phase; 3],
     /// By command.
     refused: [Option<Refusal>; 3],
 }
 
 impl Seen {
-    fn new(first: Uid, opening: usize) -> Self {
+    fn new(first: Uid, opening: usize, phases: [Phase; 3]) -> Self {
         Self {
             first,
             ended: 0,
@@ -198,6 +200,7 @@ impl Seen {
             bytes: 0,
             gathered: Gathering::default(),
             state: None,
+            phases,
             refused: [None, None, None],
         }
     }
@@ -208,7 +211,7 @@ impl Seen {
             Event::Ended(at, completion) => {
                 let Completion { status, words } = completion;
                 if status != Status::Ok {
-                    self.refused[at] = Some(Refusal { phase: Phase::Open, status, words });
+                    self.refused[at] = Some(Refusal { phase: self.phases[at], status, words });
                 }
                 self.ended += 1;
                 return Ok(());
@@ -236,6 +239,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Kind;
     use crate::imap::Source;
     use crate::imap::connection::Connection;
     use std::time::Duration;
@@ -298,6 +302,31 @@ mod tests {
         assert!(listed(unlisted, 1).await.map_err(words).unwrap_err().contains("not now"));
         let empty = &[("EXAMINE", "* 0 EXISTS|# OK done"), ("UID FETCH", "# BAD no messages")];
         assert_eq!(listed(empty, 1).await.unwrap(), [0_u32; 0]);
+    }
+
+    #[tokio::test]
+    async fn nobodys_mailbox_is_full_by_reading() {
+        const SLOW: &str = "# NO [OVERQUOTA] slow down";
+        let kind = |error: ImapError| error.failure(Source::SIDE).kind;
+        let closed = &[("EXAMINE", SLOW), ("UID FETCH", "# BAD nothing is open")];
+        assert_eq!(listed(closed, 1).await.map_err(kind).unwrap_err(), Kind::Throttled);
+        let (mut session, _task) = server::<Source>(&[("EXAMINE", "* 3 EXISTS|# OK done"), ("UID FETCH", SLOW)]);
+        let look = session.look(&folder(), Uid::FIRST, Some(3), false).await;
+        assert_eq!(look.map(drop).map_err(kind).unwrap_err(), Kind::Throttled);
+        let listing = session.listing(Uid::FIRST, Uid::LAST, 3).await;
+        assert_eq!(listing.map(drop).map_err(kind).unwrap_err(), Kind::Throttled);
+        assert_eq!(session.headers(&[Uid::FIRST]).await.map_err(kind).unwrap_err(), Kind::Throttled);
+        const OPENED: &str = "* OK [UIDVALIDITY 7] v|# OK done";
+        for (create, select, expected) in [
+            (SLOW, "# NO [NONEXISTENT] none", Kind::MailboxFull),
+            ("# NO Not enough disk quota", "# NO [NONEXISTENT] none", Kind::MailboxFull),
+            ("# OK done", SLOW, Kind::Throttled),
+        ] {
+            let answers = [("CREATE", create), ("SELECT", select), ("SUBSCRIBE", OPENED), ("UNSUBSCRIBE", OPENED)];
+            let (mut session, _task) = server::<Target>(Box::leak(Box::new(answers)));
+            let made = session.make(&folder(), None, true).await;
+            assert_eq!(made.map(drop).map_err(kind).unwrap_err(), expected);
+        }
     }
 
     #[tokio::test]

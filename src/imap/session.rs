@@ -75,6 +75,13 @@ impl Verb {
             Self::Subscribe => "SUBSCRIBE",
         }
     }
+
+    fn phase(self) -> Phase {
+        match self {
+            Self::Examine | Self::Select => Phase::Open,
+            Self::Create | Self::Subscribe => Phase::Create,
+        }
+    }
 }
 
 /// What a folder said when it was opened.
@@ -212,27 +219,22 @@ impl<E: End> Session<E> {
     /// Runs a control command that names a folder: by async-imap where the name is printable ASCII, which modified UTF-7
     /// always is; a server's raw 8-bit name goes as a literal.
     async fn named(&mut self, what: &str, verb: Verb, folder: &WireName) -> Result<Vec<Response>, ImapError> {
+        let phase = verb.phase();
         let name = match std::str::from_utf8(folder.as_bytes()) {
             Ok(name) if super::connection::quotable(name.as_bytes()) => name,
             _ => {
                 let mut responses = Vec::new();
                 let command = [Part::Text(verb.as_str()), Part::Text(" "), Part::Name(folder.as_bytes())];
-                self.connection
-                    .command(what, Phase::Open, &command, |response| responses.push(response.clone()))
-                    .await?;
+                self.connection.command(what, phase, &command, |response| responses.push(response.clone())).await?;
                 return Ok(responses);
             }
         };
         let mut session = self.connection.session.take().ok_or(ImapError::Poisoned)?;
         let ended = match verb {
-            Verb::Examine => {
-                self.connection.control(what, Phase::Open, session.examine(name)).await.map(|ended| ended.1)
-            }
-            Verb::Select => self.connection.control(what, Phase::Open, session.select(name)).await.map(|ended| ended.1),
-            Verb::Create => self.connection.control(what, Phase::Open, session.create(name)).await.map(|ended| ended.1),
-            Verb::Subscribe => {
-                self.connection.control(what, Phase::Open, session.subscribe(name)).await.map(|ended| ended.1)
-            }
+            Verb::Examine => self.connection.control(what, phase, session.examine(name)).await.map(|ended| ended.1),
+            Verb::Select => self.connection.control(what, phase, session.select(name)).await.map(|ended| ended.1),
+            Verb::Create => self.connection.control(what, phase, session.create(name)).await.map(|ended| ended.1),
+            Verb::Subscribe => self.connection.control(what, phase, session.subscribe(name)).await.map(|ended| ended.1),
         };
         self.connection.session = Some(session);
         ended
@@ -476,7 +478,7 @@ impl Session<Target> {
         if let Some(role) = self.settable(role) {
             let suffix = role_suffix(role);
             let command = [Part::Text("CREATE "), Part::Name(folder.as_bytes()), Part::Text(&suffix)];
-            match self.connection.command(&what, Phase::Open, &command, |_| {}).await {
+            match self.connection.command(&what, Phase::Create, &command, |_| {}).await {
                 Ok(_) => return Ok(()),
                 // Another folder may have that role already: a folder without it will do.
                 Err(error) if error.is_refusal() => {}

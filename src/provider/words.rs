@@ -15,8 +15,10 @@ pub enum Phase {
     SignIn,
     /// LIST, LSUB, NAMESPACE, STATUS.
     List,
-    /// SELECT, EXAMINE, CREATE, SUBSCRIBE.
+    /// SELECT, EXAMINE, and what lists the messages of an open folder.
     Open,
+    /// CREATE, SUBSCRIBE.
+    Create,
     /// FETCH, SEARCH.
     Fetch,
     /// APPEND.
@@ -163,7 +165,16 @@ pub fn already_exists(text: &[u8]) -> bool {
 #[must_use]
 pub fn refuses_name(text: &[u8]) -> bool {
     let line = lower(text);
-    let others = ["[noperm]", "[limit]", "[overquota", "permission denied", "access denied", "quota", "too many"];
+    let others = [
+        "[noperm]",
+        "[limit]",
+        "[overquota",
+        "permission denied",
+        "access denied",
+        "quota",
+        "too many",
+        "mailbox is full",
+    ];
     !others.iter().any(|words| holds(&line, words))
 }
 
@@ -289,10 +300,12 @@ fn beginning(line: &[u8], length: usize) -> &[u8] {
 const ANY: &[Phase] = &[];
 const BEFORE: &[Phase] = &[Phase::Greeting, Phase::SignIn];
 const SIGN_IN: &[Phase] = &[Phase::SignIn];
-const FOLDERS: &[Phase] = &[Phase::List, Phase::Open];
+const FOLDERS: &[Phase] = &[Phase::List, Phase::Open, Phase::Create];
 const FETCH: &[Phase] = &[Phase::Fetch];
 const APPEND: &[Phase] = &[Phase::Append];
-const WRITES: &[Phase] = &[Phase::Append, Phase::Open, Phase::Other];
+const CREATE: &[Phase] = &[Phase::Create];
+const FILLS: &[Phase] = &[Phase::Append, Phase::Create];
+const WRITES: &[Phase] = &[Phase::Append, Phase::Create, Phase::Other];
 
 const APP_PASSWORD: &str = "use an app password (it needs 2-step verification) or a token";
 const BROWSER: &str = "sign in once with a web browser and confirm what it asks, then run again";
@@ -374,16 +387,19 @@ const TABLE: &[Row] = &[
     row("too many invalid imap commands", ANY, Kind::Protocol),
 
     // A full mailbox, by Dovecot and others: its quota plugins.
-    row("mailbox for user is full", APPEND, Kind::MailboxFull).hint(FULL),
-    row("not enough disk quota", APPEND, Kind::MailboxFull).hint(FULL),
+    row("mailbox for user is full", FILLS, Kind::MailboxFull).hint(FULL),
+    row("not enough disk quota", FILLS, Kind::MailboxFull).hint(FULL),
     row("quota exceeded", APPEND, Kind::MailboxFull).hint(FULL),
     row("over quota", APPEND, Kind::MailboxFull).hint(FULL),
     row("mailbox is full", APPEND, Kind::MailboxFull).hint(FULL),
-    row("blocks limit exceeded", APPEND, Kind::MailboxFull).hint(FULL),
-    row("inode limit exceeded", APPEND, Kind::MailboxFull).hint(FULL),
-    row("too many messages in the mailbox", APPEND, Kind::MailboxFull).hint(FULL),
+    row("^quota exceeded", CREATE, Kind::MailboxFull).hint(FULL),
+    row("^over quota", CREATE, Kind::MailboxFull).hint(FULL),
+    row("^mailbox is full", CREATE, Kind::MailboxFull).hint(FULL),
+    row("blocks limit exceeded", FILLS, Kind::MailboxFull).hint(FULL),
+    row("inode limit exceeded", FILLS, Kind::MailboxFull).hint(FULL),
+    row("too many messages in the mailbox", FILLS, Kind::MailboxFull).hint(FULL),
     // hMailServer: IMAPCommandAppend.cpp.
-    row("your quota has been exceeded", APPEND, Kind::MailboxFull).hint(FULL),
+    row("your quota has been exceeded", FILLS, Kind::MailboxFull).hint(FULL),
 
     // Too large: Dovecot, Cyrus (imap_err.et), hMailServer ("fixed maximum message size"), Proton Bridge, iCloud.
     row("message size exceeds", APPEND, Kind::MessageRefused).hint(TOO_LARGE),
@@ -422,6 +438,10 @@ const TABLE: &[Row] = &[
     row("too many messages to append", APPEND, Kind::MessageRefused),
     row("[messagelimit", APPEND, Kind::MessageRefused),
     // Stalwart: its limits surface as failed sign-ins too (imap-server 12).
+    row("too many concurrent", BEFORE, Kind::TooManyConnections).after(60),
+    row("too many connections", BEFORE, Kind::TooManyConnections).after(60),
+    row("too many requests", BEFORE, Kind::Throttled).after(60),
+    row("^too many connections", ANY, Kind::TooManyConnections).after(60),
     row("^too many concurrent", ANY, Kind::TooManyConnections).after(60),
     row("^too many requests", ANY, Kind::Throttled).after(60),
     // Proton Bridge: gluon connector.go, imapsync 403.
@@ -485,7 +505,7 @@ fn by_phase(phase: Phase, status: Status) -> Kind {
         (Phase::Greeting, _) => Kind::Unavailable,
         (_, Status::Bye) => Kind::Lost,
         (Phase::SignIn, _) => Kind::SignInRefused,
-        (Phase::List | Phase::Open, _) => Kind::FolderRefused,
+        (Phase::List | Phase::Open | Phase::Create, _) => Kind::FolderRefused,
         (Phase::Append, _) => Kind::MessageRefused,
         (Phase::Fetch | Phase::Other, _) => Kind::CommandRefused,
     }

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
+mod words;
+
 const SOURCE: u16 = 1;
 const TARGET: u16 = 2;
 

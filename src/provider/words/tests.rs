@@ -140,13 +140,20 @@ fn dovecot() {
         (P::SignIn, S::No, "[UNAVAILABLE] Internal error occurred. Refer to server log for more information.", K::Unavailable, Some(60)),
         (P::Fetch, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageUnreadable, Some(10)),
         (P::Open, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::FolderRefused, None),
+        (P::Create, S::No, "[SERVERBUG] Internal error occurred.", K::FolderRefused, None),
         (P::Append, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageRefused, None),
         (P::Append, S::No, "[INUSE] Timeout while waiting for lock", K::Unavailable, Some(10)),
         (P::Append, S::No, "[OVERQUOTA] Quota exceeded (mailbox for user is full)", K::MailboxFull, None),
         (P::Append, S::No, "Not enough disk quota", K::MailboxFull, None),
         (P::Append, S::No, "[ALERT] Mailbox is full / Blocks limit exceeded / Inode limit exceeded", K::MailboxFull, None),
         (P::Append, S::No, "[OVERQUOTA] Too many messages in the mailbox", K::MailboxFull, None),
-        (P::Open, S::No, "[OVERQUOTA] Over it", K::MailboxFull, None),
+        (P::Create, S::No, "[OVERQUOTA] Over it", K::MailboxFull, None),
+        (P::Create, S::No, "Not enough disk quota", K::MailboxFull, None),
+        (P::Create, S::No, "[ALERT] Mailbox is full", K::MailboxFull, None),
+        (P::Create, S::No, "Mailbox is full / Blocks limit exceeded / Inode limit exceeded", K::MailboxFull, None),
+        (P::Create, S::No, "Quota exceeded (mailbox for user is full)", K::MailboxFull, None),
+        (P::Create, S::No, "Over quota", K::MailboxFull, None),
+        (P::Create, S::No, "Too many messages in the mailbox", K::MailboxFull, None),
         (P::Append, S::No, "[LIMIT] Mail size is larger than the maximum size allowed by server configuration", K::MessageRefused, None),
         (P::Append, S::No, "[TOOBIG] Message size is too large", K::MessageRefused, None),
         (P::Other, S::Bye, "Disconnected for inactivity.", K::Lost, None),
@@ -197,10 +204,17 @@ fn smaller_servers() {
     check(&[
         (P::Append, S::No, "Your quota has been exceeded.", K::MailboxFull, None),
         (P::Append, S::No, "Message size exceeds fixed maximum message size. Size: 20480 KB, Max size: 10240 KB", K::MessageRefused, None),
+        (P::Create, S::No, "Your quota has been exceeded.", K::MailboxFull, None),
         (P::SignIn, S::Bye, "Too many invalid logon attempts.", K::SignInRefused, None),
         (P::Append, S::No, "[MESSAGELIMIT 10] Too many messages to append, try a smaller subset.", K::MessageRefused, None),
         (P::SignIn, S::Bye, "Too many requests", K::Throttled, Some(60)),
         (P::SignIn, S::No, "[LIMIT] Too many concurrent connections", K::TooManyConnections, Some(60)),
+        (P::SignIn, S::No, "LOGIN failed: too many requests", K::Throttled, Some(60)),
+        (P::SignIn, S::No, "LOGIN failed: too many concurrent connections", K::TooManyConnections, Some(60)),
+        (P::SignIn, S::No, "[AUTHENTICATIONFAILED] Too many requests", K::Throttled, Some(60)),
+        (P::SignIn, S::No, "Too many connections from your IP", K::TooManyConnections, Some(60)),
+        (P::Greeting, S::Bye, "Sorry, too many connections", K::TooManyConnections, Some(60)),
+        (P::Open, S::No, "Too many connections", K::TooManyConnections, Some(60)),
         (P::Append, S::No, "could not append message: message size exceeds limits", K::MessageRefused, None),
         (P::Append, S::No, "operation not allowed", K::MessageRefused, None),
         (P::Append, S::Bad, "invalid rfc5322 message: missing header From", K::MessageRefused, None),
@@ -222,6 +236,9 @@ fn codes_of_the_standard_count_wherever_they_stand() {
         (P::Open, S::No, "[CORRUPTION] x", K::FolderRefused, None),
         (P::Fetch, S::No, "[EXPUNGEISSUED] some are gone", K::MessageUnreadable, Some(10)),
         (P::Fetch, S::No, "[OVERQUOTA] slow down", K::Throttled, Some(3600)),
+        (P::List, S::No, "[OVERQUOTA] slow down", K::Throttled, Some(3600)),
+        (P::Open, S::No, "[OVERQUOTA] slow down", K::Throttled, Some(3600)),
+        (P::Create, S::No, "[OVERQUOTA]", K::MailboxFull, None),
         (P::Append, S::No, "[OVERQUOTA]", K::MailboxFull, None),
         (P::Other, S::No, "[THROTTLED] later", K::Throttled, Some(60)),
         (P::Fetch, S::Bye, "[UNAVAILABLE] shutting down", K::Unavailable, None),
@@ -237,6 +254,7 @@ fn unknown_words_are_judged_by_the_phase() {
         (P::SignIn, S::Bye, "bye", K::Lost, None),
         (P::List, S::No, "no", K::FolderRefused, None),
         (P::Open, S::Bad, "no", K::FolderRefused, None),
+        (P::Create, S::No, "no", K::FolderRefused, None),
         (P::Fetch, S::No, "no", K::CommandRefused, None),
         (P::Append, S::No, "no", K::MessageRefused, None),
         (P::Append, S::Bye, "bye", K::Lost, None),
@@ -251,6 +269,9 @@ fn a_folder_named_like_an_outage_is_none() {
         (P::Open, S::No, "[NONEXISTENT] Mailbox doesn't exist: System Error", K::FolderRefused, None),
         (P::Open, S::No, "Mailbox doesn't exist: Over quota", K::FolderRefused, None),
         (P::Open, S::No, "Mailbox doesn't exist: Too many requests", K::FolderRefused, None),
+        (P::Create, S::No, "Permission denied: Over quota", K::FolderRefused, None),
+        (P::Create, S::No, "[CANNOT] Invalid name: Mailbox is full", K::FolderRefused, None),
+        (P::Open, S::No, "Mailbox doesn't exist: Too many connections", K::FolderRefused, None),
         (P::Open, S::No, "[ALERT] [SERVERBUG] System Error", K::Unavailable, Some(30)),
     ]);
 }
@@ -280,20 +301,21 @@ fn every_row_can_be_reached() {
             first == Some(index)
         });
         assert!(reached, "hidden by an earlier row: {}", row.text);
-        let waits = matches!(row.kind, K::Throttled | K::Unavailable | K::TooManyConnections | K::MessageUnreadable);
-        assert!(waits || matches!(row.wait, Wait::Untold), "{}", row.text);
+        assert!(WAITS.contains(&row.kind) || matches!(row.wait, Wait::Untold), "{}", row.text);
     }
 }
 
-const ALL: [Phase; 7] = [P::Greeting, P::SignIn, P::List, P::Open, P::Fetch, P::Append, P::Other];
+/// Those that come with a time.
+const WAITS: [Kind; 4] = [K::Throttled, K::Unavailable, K::TooManyConnections, K::MessageUnreadable];
+
+const ALL: [Phase; 8] = [P::Greeting, P::SignIn, P::List, P::Open, P::Create, P::Fetch, P::Append, P::Other];
 
 proptest! {
     #[test]
     fn any_line_is_judged(text in proptest::collection::vec(any::<u8>(), 0..200), phase in 0..ALL.len()) {
         for status in [S::Ok, S::No, S::Bad, S::Bye] {
             let got = classify(&Words { phase: ALL[phase], status, text: &text });
-            let waits = matches!(got.kind, K::Throttled | K::Unavailable | K::TooManyConnections | K::MessageUnreadable);
-            prop_assert!(waits || got.wait.is_none());
+            prop_assert!(WAITS.contains(&got.kind) || got.wait.is_none());
             let _ = (slower(status, &text), already_exists(&text), connections_max(&text), crowd(ALL[phase], &text));
         }
     }

@@ -1,0 +1,45 @@
+//! What is done about the words of a refusal, from one end to the other.
+
+use super::*;
+use mailhaul::failure::Kind;
+
+const SIGN_IN: &str = "AUTHENTICATE";
+
+#[tokio::test(start_paused = true)]
+async fn a_target_without_room_for_a_folder_is_full_and_a_source_never_is() {
+    for words in ["NO Not enough disk quota", "NO [OVERQUOTA] Quota exceeded", "NO Mailbox is full"] {
+        let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+        fill(&lines, "u", 3, 4);
+        lines.target.faults().add(Point::command("CREATE"), Nth::All, Act::Reply(words.to_owned()));
+        let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 1")).await;
+        let end = &ran.end.accounts[0];
+        let kind = end.failure.as_ref().map(|failure| failure.kind);
+        assert_eq!((end.ending, kind), (Ending::Failed, Some(Kind::MailboxFull)), "{words}: {end:#?}");
+        assert!(!ran.events.iter().any(|event| matches!(event, Event::FolderRenamed { .. })), "{words}");
+    }
+    // Folders that cannot be listed at sign-in are listed again.
+    for (verb, times) in [("EXAMINE", 1), ("UID FETCH", 1), ("LIST", 2)] {
+        let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+        fill(&lines, "u", 2, 4);
+        let slow = Act::Reply("NO [OVERQUOTA] slow down".to_owned());
+        lines.source.faults().add(Point::command(verb), Nth::First(times), slow);
+        let begin = Instant::now();
+        lines.run(&haul_for("30min", &["u"], "[limits]\nconnections = 1")).await.assert_complete();
+        assert!(begin.elapsed() >= Duration::from_secs(3600), "{verb}: {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_looks_like_a_refused_sign_in_is_waited_for() {
+    for words in [
+        "NO LOGIN failed: too many requests",
+        "NO LOGIN failed: too many concurrent connections",
+        "NO Too many connections from your IP",
+    ] {
+        let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+        fill(&lines, "u", 2, 4);
+        let rule = lines.source.faults().add(Point::command(SIGN_IN), Nth::First(3), Act::Reply(words.to_owned()));
+        lines.run(&haul(&["u"], "[limits]\nconnections = 2")).await.assert_complete();
+        assert_eq!(lines.source.faults().fired(rule), 3, "{words}");
+    }
+}
