@@ -94,6 +94,8 @@ pub enum Kind {
     Missing,
     /// The server refused one folder.
     FolderRefused,
+    /// The server met an error of its own as it opened or listed a folder.
+    FolderUnreadable,
     /// Many copies, or their whole folder, have gone from the target since the last look.
     CopiesGone,
     /// A command was refused for a reason that is none of the others.
@@ -131,6 +133,7 @@ impl Kind {
             Self::Protocol => (Scope::Session, Remedy::Reconnect),
             Self::MessageRefused => (Scope::Message, Remedy::Again),
             Self::MessageUnreadable | Self::Missing => (Scope::Message, Remedy::Again),
+            Self::FolderUnreadable => (Scope::Folder, Remedy::Again),
             Self::FolderRefused | Self::CommandRefused => (Scope::Folder, Remedy::Skip),
             Self::CopiesGone => (Scope::Folder, Remedy::Ask),
             Self::State => (Scope::Job, Remedy::Ask),
@@ -156,8 +159,8 @@ pub struct Failure {
     pub text: String,
     /// What to do next; empty where nothing can be said.
     pub hint: String,
-    /// The time a server named, or one that is known for its words; only with [`Remedy::Later`] and
-    /// [`Remedy::FewerConnections`].
+    /// The time a server named, or one that is known for its words; only with [`Remedy::Later`], [`Remedy::FewerConnections`]
+    /// and [`Remedy::Again`].
     #[serde(skip)]
     pub wait: Option<Duration>,
     /// The server named that time: it is kept as it is. A known one grows from try to try.

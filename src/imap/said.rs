@@ -111,7 +111,7 @@ async fn dovecot_says() {
         (P::SignIn, "# NO [UNAVAILABLE] Internal error occurred. Refer to server log for more information.", K::Unavailable, Some(60_000)),
         (P::SignIn, "# NO [UNAVAILABLE] Account is temporarily unavailable.", K::Unavailable, Some(300_000)),
         (P::Fetch, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00] (0.001 + 0.000 secs).", K::MessageUnreadable, Some(10_000)),
-        (P::Open, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::FolderRefused, None),
+        (P::Open, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::FolderUnreadable, Some(10_000)),
         (P::Append, "# NO [SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageRefused, None),
         (P::Append, "# NO [INUSE] Timeout while waiting for lock (60.1 + 0.000 secs).", K::Unavailable, Some(10_000)),
         (P::Append, "# NO [OVERQUOTA] Quota exceeded (mailbox for user is full) (0.001 + 0.000 secs).", K::MailboxFull, None),

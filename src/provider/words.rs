@@ -54,7 +54,8 @@ pub struct Verdict {
     /// What went wrong.
     pub kind: Kind,
     /// The time the server named, or a known one for these words; only with [`Kind::Throttled`], [`Kind::Unavailable`],
-    /// [`Kind::TooManyConnections`] and, where it may be read in a while, [`Kind::MessageUnreadable`].
+    /// [`Kind::TooManyConnections`] and, where it may be read in a while, [`Kind::MessageUnreadable`] and
+    /// [`Kind::FolderUnreadable`].
     pub wait: Option<Duration>,
     /// It is the server that named the time: it is kept as it is, and does not grow.
     pub named: bool,
@@ -301,6 +302,7 @@ const ANY: &[Phase] = &[];
 const BEFORE: &[Phase] = &[Phase::Greeting, Phase::SignIn];
 const SIGN_IN: &[Phase] = &[Phase::SignIn];
 const FOLDERS: &[Phase] = &[Phase::List, Phase::Open, Phase::Create];
+const FOLDERS_READ: &[Phase] = &[Phase::List, Phase::Open];
 const FETCH: &[Phase] = &[Phase::Fetch];
 const APPEND: &[Phase] = &[Phase::Append];
 const CREATE: &[Phase] = &[Phase::Create];
@@ -483,6 +485,8 @@ fn judge(phase: Phase, code: &[u8], line: &[u8]) -> Option<(Kind, Option<u64>)> 
         b"privacyrequired" | b"logindisabled" => (Kind::TlsMissing, None),
         b"serverbug" if early => (Kind::Unavailable, None),
         b"serverbug" | b"expungeissued" if phase == Phase::Fetch => (Kind::MessageUnreadable, Some(10)),
+        // Dovecot says this of any error of its own: of this folder and of this moment, as far as can be known.
+        b"serverbug" if FOLDERS_READ.contains(&phase) => (Kind::FolderUnreadable, Some(10)),
         b"corruption" if phase == Phase::Fetch => (Kind::MessageUnreadable, None),
         b"corruption" | b"trycreate" | b"nonexistent" => (Kind::FolderRefused, None),
         // RFC 3501's word for what it could not parse of a message.

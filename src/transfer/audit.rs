@@ -7,7 +7,7 @@
 
 use super::account::Account;
 use super::bytes::{beginnings, digests};
-use super::pool::{Lease, delay};
+use super::pool::{Lease, delay, insist};
 use crate::checkpoint::{FolderSummary, Surplus, SurplusKind, Suspect};
 use crate::failure::{Failure, Kind, Remedy, Scope};
 use crate::imap::{FlagChange, ImapError, Source, Target};
@@ -33,10 +33,10 @@ pub(super) async fn audit(account: &Account) -> Result<Vec<(String, Failure)>, F
     }
     wait_for_late(account, &folders).await?;
     for folder in &folders {
-        let (mut backoff, mut doubts) = (Backoff::default(), 0);
+        let (mut backoff, mut doubts, mut faults) = (Backoff::default(), 0, 0);
         let began = Instant::now();
         while let Err(failure) = look(account, folder).await {
-            let failure = account.doubt(failure, &mut doubts);
+            let failure = insist(account.doubt(failure, &mut doubts), &mut faults);
             match failure.remedy() {
                 _ if account.stop.is_cancelled() => return Err(failure),
                 Remedy::Ask | Remedy::Skip if failure.scope() == Scope::Folder => {

@@ -123,6 +123,17 @@ pub(super) fn delay(
     patience.decide(since, reached, time).filter(|delay| *delay >= least)
 }
 
+/// A server that met an error of its own over a folder is asked again, three times in a row by each who meets it; then it has
+/// refused the folder.
+pub(super) fn insist(failure: Failure, faults: &mut u32) -> Failure {
+    const FAULTS_MAX: u32 = 3;
+    if failure.kind != Kind::FolderUnreadable {
+        return failure;
+    }
+    *faults += 1;
+    if *faults <= FAULTS_MAX { failure } else { Failure { kind: Kind::FolderRefused, ..failure } }
+}
+
 /// Whether one stands in line where all places are taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Line {

@@ -4,9 +4,9 @@
 
 use super::account::Account;
 use super::names;
-use super::pool::{Lease, delay};
+use super::pool::{Lease, delay, insist};
 use crate::checkpoint::{AccountSummary, FolderSummary, Totals, same_user};
-use crate::failure::{Failure, Remedy};
+use crate::failure::{Failure, Kind, Remedy};
 use crate::imap::{End, ImapError, Namespace, Session, Source, Target};
 use crate::mail::{Fate, Folder, FolderPath, Side, WireName};
 use crate::pace::Backoff;
@@ -70,12 +70,12 @@ async fn list<E: End>(mut lease: Lease<E>) -> Result<Listed<E>, Failure> {
 impl Account {
     /// As [`Self::survey`], however often a server asks to wait or the connection breaks, as long as patience lasts.
     pub(super) async fn survey_patiently(&self, rules: &plan::FolderRules) -> Result<Survey, Failure> {
-        let (mut trouble, mut backoff, mut doubts) = (None, Backoff::default(), 0);
+        let (mut trouble, mut backoff, mut doubts, mut faults) = (None, Backoff::default(), 0, 0);
         loop {
             let began = Instant::now();
             let failure = match Box::pin(self.survey(rules)).await {
                 Ok(survey) => return Ok(survey),
-                Err(failure) => self.doubt(failure, &mut doubts),
+                Err(failure) => insist(self.doubt(failure, &mut doubts), &mut faults),
             };
             // What was waited within the attempt counts.
             let since = trouble.get_or_insert(began).elapsed();
@@ -83,7 +83,8 @@ impl Account {
                 Some(Side::Target) => self.target.has_been_reached(),
                 _ => self.source.has_been_reached(),
             };
-            let again = matches!(failure.remedy(), Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect);
+            let again = matches!(failure.remedy(), Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect)
+                || failure.kind == Kind::FolderUnreadable;
             let delay = delay(&failure, self.patience, since, reached, &mut backoff).filter(|_| again);
             let Some(delay) = delay.filter(|_| !self.stop.is_cancelled()) else { return Err(failure) };
             self.wait(delay, &failure).await?;

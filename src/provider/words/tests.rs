@@ -139,7 +139,8 @@ fn dovecot() {
         (P::SignIn, S::No, "[UNAVAILABLE] Account is temporarily unavailable.", K::Unavailable, Some(300)),
         (P::SignIn, S::No, "[UNAVAILABLE] Internal error occurred. Refer to server log for more information.", K::Unavailable, Some(60)),
         (P::Fetch, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageUnreadable, Some(10)),
-        (P::Open, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::FolderRefused, None),
+        (P::Open, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::FolderUnreadable, Some(10)),
+        (P::List, S::No, "[SERVERBUG] Internal error occurred.", K::FolderUnreadable, Some(10)),
         (P::Create, S::No, "[SERVERBUG] Internal error occurred.", K::FolderRefused, None),
         (P::Append, S::No, "[SERVERBUG] Internal error occurred. Refer to server log for more information. [2026-11-22 10:00:00]", K::MessageRefused, None),
         (P::Append, S::No, "[INUSE] Timeout while waiting for lock", K::Unavailable, Some(10)),
@@ -306,7 +307,8 @@ fn every_row_can_be_reached() {
 }
 
 /// Those that come with a time.
-const WAITS: [Kind; 4] = [K::Throttled, K::Unavailable, K::TooManyConnections, K::MessageUnreadable];
+const WAITS: [Kind; 5] =
+    [K::Throttled, K::Unavailable, K::TooManyConnections, K::MessageUnreadable, K::FolderUnreadable];
 
 const ALL: [Phase; 8] = [P::Greeting, P::SignIn, P::List, P::Open, P::Create, P::Fetch, P::Append, P::Other];
 

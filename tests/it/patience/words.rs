@@ -4,6 +4,50 @@ use super::*;
 use mailhaul::failure::Kind;
 
 const SIGN_IN: &str = "AUTHENTICATE";
+const ERROR: &str = "NO [SERVERBUG] Internal error occurred. Refer to server log for more information.";
+
+fn asked(server: &Server, start: &str) -> Vec<Instant> {
+    server.log().iter().filter(|logged| logged.line.contains(start)).map(|logged| logged.at).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_servers_own_over_a_folder_is_asked_about_again() {
+    for (at_source, verb) in
+        [(true, "EXAMINE"), (true, "UID FETCH"), (true, "LIST"), (false, "EXAMINE"), (false, "SELECT"), (false, "LIST")]
+    {
+        for tries in [1, 3] {
+            let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+            fill(&lines, "u", 3, 4);
+            let haul = haul(&["u"], "[limits]\nconnections = 1");
+            let server = if at_source { &lines.source } else { &lines.target };
+            let rule = server.faults().add(Point::command(verb), Nth::First(tries), Act::Reply(ERROR.to_owned()));
+            let ran = lines.run(&haul).await;
+            assert!(ran.end.accounts[0].folders_failed.is_empty(), "{verb} {tries}: {:#?}", ran.end);
+            ran.assert_complete();
+            assert_eq!(server.faults().fired(rule), tries, "{verb}");
+            assert!(bodies(&lines.source, "u") == bodies(&lines.target, "u"), "{verb} {tries}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_over_which_a_server_errs_for_good_is_left_out_and_the_others_arrive() {
+    let lines = Lines::new(Config::plain("u").refusing("EXAMINE", "Folder 1", ERROR), Config::plain("u"));
+    fill(&lines, "u", 3, 4);
+    let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 1")).await;
+    let end = &ran.end.accounts[0];
+    let failed: Vec<_> = end.folders_failed.iter().map(|(folder, failure)| (folder.as_str(), failure.kind)).collect();
+    assert_eq!((end.ending, failed), (Ending::Exceptions, vec![("Folder 1", Kind::FolderRefused)]));
+    assert_eq!(end.fates, [(Fate::Copied, 8)].into());
+    assert_eq!(asked(&lines.source, "EXAMINE \"Folder 1\"").len(), 4, "once, and three times again");
+
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill(&lines, "u", 1, 4);
+    let rule = lines.target.faults().add(Point::command("LIST"), Nth::All, Act::Reply(ERROR.to_owned()));
+    let ran = lines.run(&haul(&["u"], "[limits]\nconnections = 1")).await;
+    assert_eq!(ran.end.accounts[0].ending, Ending::Failed, "{:#?}", ran.end);
+    assert!(lines.target.faults().fired(rule) <= 9, "{}", lines.target.faults().fired(rule));
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_target_without_room_for_a_folder_is_full_and_a_source_never_is() {
