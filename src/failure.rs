@@ -70,6 +70,8 @@ pub enum Kind {
     SecretMissing,
     /// The server refused the user name or the secret.
     SignInRefused,
+    /// Too many wrong passwords came from this machine: for a while the host takes no sign-in from it at all.
+    LockedOut,
     /// The access token is too old.
     TokenExpired,
     /// Signed in, but this mailbox cannot be opened.
@@ -123,6 +125,7 @@ impl Kind {
             | Self::TlsMissing
             | Self::SecretMissing
             | Self::SignInRefused
+            | Self::LockedOut
             | Self::MailboxClosed
             | Self::MailboxFull
             | Self::SameMailbox
@@ -160,7 +163,7 @@ pub struct Failure {
     /// What to do next; empty where nothing can be said.
     pub hint: String,
     /// The time a server named, or one that is known for its words; only with [`Remedy::Later`], [`Remedy::FewerConnections`]
-    /// and [`Remedy::Again`].
+    /// and [`Remedy::Again`], and with [`Kind::LockedOut`], for all who would sign in there.
     #[serde(skip)]
     pub wait: Option<Duration>,
     /// The server named that time: it is kept as it is. A known one grows from try to try.

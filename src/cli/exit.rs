@@ -153,7 +153,7 @@ impl Exit {
             Kind::TlsFailed => Self::TlsFailed,
             Kind::TlsMissing => Self::TlsMissing,
             Kind::SecretMissing => Self::SecretMissing,
-            Kind::SignInRefused | Kind::TokenExpired => Self::SignInRefused,
+            Kind::SignInRefused | Kind::LockedOut | Kind::TokenExpired => Self::SignInRefused,
             Kind::MailboxClosed => Self::MailboxClosed,
             Kind::TooManyConnections => Self::TooManyConnections,
             Kind::Throttled | Kind::Unavailable | Kind::AllowanceSpent => Self::Parked,
@@ -295,6 +295,7 @@ mod tests {
     fn every_kind_of_failure_has_its_code() {
         for (kind, code) in [
             (Kind::SignInRefused, 10),
+            (Kind::LockedOut, 10),
             (Kind::TokenExpired, 10),
             (Kind::HostUnknown, 11),
             (Kind::Unreachable, 12),

@@ -169,7 +169,7 @@ async fn smaller_servers_say() {
         (P::Append, "# NO Your quota has been exceeded.", K::MailboxFull, None),
         (P::Append, "# NO Message size exceeds fixed maximum message size. Size: 20480 KB, Max size: 10240 KB", K::MessageRefused, None),
         // hMailServer gives no status to it, and hangs up.
-        (P::SignIn, "* Too many invalid logon attempts.", K::SignInRefused, None),
+        (P::SignIn, "* Too many invalid logon attempts.", K::LockedOut, Some(3_600_000)),
         (P::Append, "# NO [MESSAGELIMIT 100 4711] Too many messages to append, try a smaller subset.", K::MessageRefused, None),
         (P::Append, "# NO Too many messages to append, try a smaller subset.", K::MessageRefused, None),
         (P::SignIn, "* BYE Too many requests", K::Throttled, Some(60_000)),

@@ -54,7 +54,7 @@ pub struct Verdict {
     /// What went wrong.
     pub kind: Kind,
     /// The time the server named, or a known one for these words; only with [`Kind::Throttled`], [`Kind::Unavailable`],
-    /// [`Kind::TooManyConnections`] and, where it may be read in a while, [`Kind::MessageUnreadable`] and
+    /// [`Kind::TooManyConnections`], [`Kind::LockedOut`] and, where it may be read in a while, [`Kind::MessageUnreadable`] and
     /// [`Kind::FolderUnreadable`].
     pub wait: Option<Duration>,
     /// It is the server that named the time: it is kept as it is, and does not grow.
@@ -433,8 +433,8 @@ const TABLE: &[Row] = &[
 
     // Courier: couriertcpd, four for each address unless set otherwise.
     row("maximum connection limit reached", ANY, Kind::TooManyConnections).after(60),
-    // hMailServer: the address may be banned now.
-    row("too many invalid logon attempts", BEFORE, Kind::SignInRefused)
+    // hMailServer: the address may be banned now, for an hour unless set otherwise.
+    row("too many invalid logon attempts", BEFORE, Kind::LockedOut).after(3600)
         .hint("the host may have locked this machine out: wait, then check user and password before the next run"),
     // Stalwart, RFC 9738 servers: the batch was too large, each alone will do.
     row("too many messages to append", APPEND, Kind::MessageRefused),

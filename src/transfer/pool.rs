@@ -151,6 +151,8 @@ enum Told {
     Down,
     /// It hung up, and others are connected.
     HungUp,
+    /// It takes nobody from here, whoever signs in: each that tries makes it last.
+    LockedOut,
     Nothing,
 }
 
@@ -346,7 +348,7 @@ impl<E: End> Pool<E> {
     fn learn(&self, attempt: Attempt, told: &Told, failure: &Failure) {
         let gate = &self.parts.gate;
         match told {
-            Told::Down => {
+            Told::Down | Told::LockedOut => {
                 gate.suspect_none();
                 return attempt.lost(failure);
             }
@@ -476,6 +478,7 @@ impl<E: End> Pool<E> {
         let kind = error.failure(E::SIDE).kind;
         match (error, kind) {
             (_, Kind::HostUnknown) => Told::Down,
+            (_, Kind::LockedOut) => Told::LockedOut,
             (ImapError::Refused { refusal, .. }, Kind::TooManyConnections) => {
                 match crowd(refusal.phase, &refusal.words) {
                     Crowd::Host if is_alone => Told::Down,

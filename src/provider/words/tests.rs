@@ -206,7 +206,7 @@ fn smaller_servers() {
         (P::Append, S::No, "Your quota has been exceeded.", K::MailboxFull, None),
         (P::Append, S::No, "Message size exceeds fixed maximum message size. Size: 20480 KB, Max size: 10240 KB", K::MessageRefused, None),
         (P::Create, S::No, "Your quota has been exceeded.", K::MailboxFull, None),
-        (P::SignIn, S::Bye, "Too many invalid logon attempts.", K::SignInRefused, None),
+        (P::SignIn, S::Bye, "Too many invalid logon attempts.", K::LockedOut, Some(3600)),
         (P::Append, S::No, "[MESSAGELIMIT 10] Too many messages to append, try a smaller subset.", K::MessageRefused, None),
         (P::SignIn, S::Bye, "Too many requests", K::Throttled, Some(60)),
         (P::SignIn, S::No, "[LIMIT] Too many concurrent connections", K::TooManyConnections, Some(60)),
@@ -307,8 +307,8 @@ fn every_row_can_be_reached() {
 }
 
 /// Those that come with a time.
-const WAITS: [Kind; 5] =
-    [K::Throttled, K::Unavailable, K::TooManyConnections, K::MessageUnreadable, K::FolderUnreadable];
+const WAITS: [Kind; 6] =
+    [K::Throttled, K::Unavailable, K::TooManyConnections, K::LockedOut, K::MessageUnreadable, K::FolderUnreadable];
 
 const ALL: [Phase; 8] = [P::Greeting, P::SignIn, P::List, P::Open, P::Create, P::Fetch, P::Append, P::Other];
 

@@ -87,3 +87,32 @@ async fn a_limit_that_looks_like_a_refused_sign_in_is_waited_for() {
         assert_eq!(lines.source.faults().fired(rule), 3, "{words}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_has_locked_this_machine_out_is_left_alone_by_all() {
+    let locked = || Act::Reply("NO Too many invalid logon attempts.".to_owned());
+    // It has signed in before: that is no reason to doubt these words.
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill(&lines, "u", 4, 40);
+    let options = "[limits]\nconnections = 1\n[limits.host]\nconnections = 1";
+    let rule = lines.source.faults().add(Point::command(SIGN_IN), Nth::From(2), locked());
+    lines.source.faults().add(Point::command("UID FETCH"), Nth::Only(3), Act::Drop);
+    let ran = lines.run(&haul_for("6h", &["u"], options)).await;
+    let end = &ran.end.accounts[0];
+    assert_eq!(end.failure.as_ref().map(|failure| failure.kind), Some(Kind::LockedOut), "{end:#?}");
+    assert_eq!(lines.source.faults().fired(rule), 1);
+
+    // The others wait, for an hour at the least, and then go on by themselves.
+    let users = ["a", "b", "c"];
+    let config = || users[1..].iter().fold(Config::plain("a"), |config, user| config.user(user, "pass"));
+    let lines = Lines::new(config(), config());
+    users.iter().for_each(|user| fill(&lines, user, 1, 4));
+    lines.source.faults().add(Point::command(SIGN_IN), Nth::Only(1), locked());
+    let begin = Instant::now();
+    let ran = lines.run(&haul_for("6h", &users, options)).await;
+    let endings: Vec<_> = ran.end.accounts.iter().map(|end| end.ending).collect();
+    let count = |ending| endings.iter().filter(|one| **one == ending).count();
+    assert_eq!((count(Ending::Failed), count(Ending::Complete)), (1, 2), "{endings:?}");
+    let soon = |at: &&Instant| at.duration_since(begin) < Duration::from_secs(3600);
+    assert_eq!(asked(&lines.source, SIGN_IN).iter().filter(soon).count(), 1);
+}
