@@ -144,8 +144,7 @@ impl<'a> Lanes<'a> {
         // Fetched so far in that time: the rest takes as long in proportion.
         let soon = done > 0 && begun.elapsed().mul_f64(left as f64 / done as f64) < SOON;
         let held = account.source.brake.is_held() || account.target.brake.is_held();
-        let free = |burst| burst == (u32::MAX, u64::MAX);
-        let limited = !free(account.source.brake.burst()) || !free(account.target.brake.burst());
+        let limited = account.source.brake.is_paced() || account.target.brake.is_paced();
         if left == 0 || soon || held || limited || self.work.halt.is_cancelled() {
             return;
         }
