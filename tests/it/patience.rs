@@ -769,3 +769,25 @@ async fn a_source_that_hangs_up_makes_no_wait_for_a_target_that_takes_nobody_lon
         assert!(took < Duration::from_secs(20 * 60), "{took:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_under_way_gets_more_connections_when_its_host_has_them_again() {
+    const MESSAGES: usize = 4000;
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill(&lines, "u", 1, MESSAGES);
+    for uid in 1..=MESSAGES as u32 {
+        lines.source.faults().add(Point::FetchBody(uid), Nth::All, Act::Delay(Duration::from_secs(1)));
+    }
+    *lines.takes.lock().unwrap() =
+        Some((1, More::Told("* BYE [ALERT] Maximum connection limit reached for 192.0.2.1\r\n")));
+    let again = async {
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        lines.takes.lock().unwrap().take();
+        lines.source.stats().most_open
+    };
+    let haul = haul(&["u"], "[limits]\nconnections = 4");
+    let (ran, before) = tokio::join!(lines.run(&haul), again);
+    ran.assert_complete();
+    let stats = lines.source.stats();
+    assert!(before == 1 && stats.most_open > 1, "{before}, then {stats:?}");
+}
