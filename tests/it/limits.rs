@@ -37,14 +37,14 @@ impl Dial for Wires {
 }
 
 /// Two servers that note what moves, and a job between them.
-struct World {
-    source: Arc<Server>,
-    target: Arc<Server>,
+pub(crate) struct World {
+    pub(crate) source: Arc<Server>,
+    pub(crate) target: Arc<Server>,
     haul: Haul,
 }
 
 impl World {
-    fn new(users: &[&str], job: &str) -> Self {
+    pub(crate) fn new(users: &[&str], job: &str) -> Self {
         Self::of(Config::default(), users, job)
     }
 
@@ -62,7 +62,7 @@ impl World {
         self.fill_folder(user, "INBOX", count, bytes);
     }
 
-    fn fill_folder(&self, user: &str, folder: &str, count: usize, bytes: usize) {
+    pub(crate) fn fill_folder(&self, user: &str, folder: &str, count: usize, bytes: usize) {
         let account = self.source.account(user);
         for number in 0..count {
             let mut text =
@@ -98,7 +98,7 @@ impl World {
         Ran { end, events }
     }
 
-    async fn run(&self) -> Ran {
+    pub(crate) async fn run(&self) -> Ran {
         self.run_at("2026-11-02T00:00:00Z").await
     }
 
