@@ -370,6 +370,23 @@ async fn all_accounts_on_a_host_share_what_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_accounts_on_a_host_share_the_commands_it_takes() {
+    let world = World::new(&["a", "b", "c"], "[limits.host]\ncommands_per_second = 3");
+    for user in ["a", "b", "c"] {
+        for folder in 0..5 {
+            world.source.account(user).create(format!("f{folder}")).unwrap();
+        }
+        world.fill(user, 100, 300);
+    }
+    let begin = Instant::now();
+    world.run().await.assert_complete();
+    for (side, server) in [("source", &world.source), ("target", &world.target)] {
+        let asked = server.log().into_iter().map(|line| (line.at.duration_since(begin).as_secs_f64(), 1.0)).collect();
+        check_kept(side, &asked, 3.0, 0.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_hour_changes_the_limit_of_a_run_that_goes_on() {
     let job = "[limits.target]\nmessages_per_second = 40\n[[limits.target.times]]\ndays = \"mon-fri\"\nhours = \"08:00-18:00\"\nmessages_per_second = 4";
     let world = World::new(&["a"], job);
