@@ -5,7 +5,7 @@
 
 use super::Ledger;
 use super::error::LedgerError;
-use crate::mail::Side;
+use crate::mail::{Day, Side};
 use rusqlite::{Connection, params};
 
 const DAY_SECONDS: i64 = 24 * 3600;
@@ -36,11 +36,11 @@ impl AllowanceOwner {
 
 impl Ledger {
     /// Lets go of at most `wanted` bytes of a day, so that all of it together is at most `allowance`; 0 where that leaves
-    /// less than `least`. `day`: when it began, in seconds since 1970.
+    /// less than `least`.
     pub async fn lease(
         &self,
         owner: &AllowanceOwner,
-        day: i64,
+        day: Day,
         (least, wanted): (u64, u64),
         allowance: u64,
     ) -> Result<u64, LedgerError> {
@@ -55,15 +55,15 @@ impl Ledger {
             connection.execute(
                 "INSERT INTO allowances (side, host, user, day, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes",
-                params![side, host, user, day, given],
+                params![side, host, user, day.begins, given],
             )?;
-            connection.execute("DELETE FROM allowances WHERE day < ?1", [day - KEPT])?;
+            connection.execute("DELETE FROM allowances WHERE day < ?1", [day.begins - KEPT])?;
             Ok(given)
         });
         Ok(given.await?.unsigned_abs())
     }
 
-    /// Takes back what was let go and not used.
+    /// Takes back what was let go and not used. `day`: when it began.
     pub async fn give_back(&self, owner: &AllowanceOwner, day: i64, bytes: u64) -> Result<(), LedgerError> {
         let (side, host, user) = owner.columns();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -80,18 +80,20 @@ impl Ledger {
     }
 
     /// Gives what was let go of a day.
-    pub async fn spent(&self, owner: &AllowanceOwner, day: i64) -> Result<u64, LedgerError> {
+    pub async fn spent(&self, owner: &AllowanceOwner, day: Day) -> Result<u64, LedgerError> {
         let (side, host, user) = owner.columns();
         self.read(move |connection| Ok(spent(connection, (side, &host, &user), day)?)).await
     }
 }
 
-/// Gives what was let go of a day and of all that overlap with it: where the job says now that it begins at another hour.
-fn spent(connection: &Connection, (side, host, user): (&str, &str, &str), day: i64) -> rusqlite::Result<u64> {
+/// Gives what was let go of a day and of all that overlap with it: where the job says now that it begins at another hour. The
+/// day before does not, however long it is; of any other that began earlier only the begin is known, and it is taken for one
+/// of 24 hours.
+fn spent(connection: &Connection, (side, host, user): (&str, &str, &str), day: Day) -> rusqlite::Result<u64> {
     let sum: i64 = connection.query_row(
         "SELECT COALESCE(SUM(bytes), 0) FROM allowances
-         WHERE side = ?1 AND host = ?2 AND user = ?3 AND day > ?4 AND day < ?5",
-        params![side, host, user, day - DAY_SECONDS, day + DAY_SECONDS],
+         WHERE side = ?1 AND host = ?2 AND user = ?3 AND day > ?4 AND day != ?5 AND day < ?6",
+        params![side, host, user, day.begins - DAY_SECONDS, day.before, day.ends],
         |row| row.get(0),
     )?;
     Ok(sum.unsigned_abs())

@@ -118,6 +118,18 @@ fn month_days(year: i64, month: i64) -> i64 {
     [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month as usize - 1]
 }
 
+/// A provider's day: when it begins, and when those beside it do; in seconds since 1970. It has 23 hours where the clocks go
+/// forward, and 25 where they go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Day {
+    /// When the day before it began.
+    pub before: i64,
+    /// When it begins: its name.
+    pub begins: i64,
+    /// When the next one begins.
+    pub ends: i64,
+}
+
 /// Days from 1970-01-01 to a date of the proleptic Gregorian calendar, counted in years that begin in March.
 pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };

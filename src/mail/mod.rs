@@ -11,7 +11,7 @@ mod listing;
 mod record;
 mod uids;
 
-pub use date::InternalDate;
+pub use date::{Day, InternalDate};
 pub(crate) use date::{civil, days};
 pub use flags::{Flags, Keyword, SystemFlag};
 pub use folder::{Folder, FolderPath, FolderState, Role, WireName};

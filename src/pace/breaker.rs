@@ -180,8 +180,13 @@ mod tests {
             tries.iter().filter(|at| (Duration::from_secs(from)..Duration::from_secs(to)).contains(*at)).count()
         };
         assert!(within(0, 60) > 1, "{tries:?}");
-        // Five minutes at the most lie between two; half of that on average.
-        assert!((12..130).contains(&within(3600, 3 * 3600)), "{}", within(3600, 3 * 3600));
+        // A probe takes its time, and then five minutes at the most, and half of that at least.
+        let gaps: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0] - Duration::from_secs(20)).collect();
+        assert!(gaps[..8].is_sorted(), "{gaps:?}");
+        let (least, most) = (Duration::from_secs(150), Duration::from_millis(300_005));
+        assert!(gaps[8..].iter().all(|gap| (least..most).contains(gap)), "{gaps:?}");
+        assert!(gaps[8..].windows(2).any(|pair| pair[0] != pair[1]), "by chance: {gaps:?}");
+        assert!((22..=43).contains(&within(3600, 3 * 3600)), "{}", within(3600, 3 * 3600));
         assert!(breaker.outage().is_none(), "the first who reaches it lets everybody go on");
     }
 

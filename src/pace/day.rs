@@ -10,7 +10,7 @@
 
 use super::clock::{WallClock, unix};
 use crate::failure::Failure;
-use crate::mail::{civil, days};
+use crate::mail::{Day, civil, days};
 use futures_util::future::BoxFuture;
 use std::fmt;
 use std::sync::PoisonError;
@@ -71,6 +71,14 @@ impl DayAllowance {
         self.begins.of(self.number(time))
     }
 
+    /// Gives the same with the days beside it.
+    #[must_use]
+    pub fn whole_day(&self, time: SystemTime) -> Day {
+        let number = self.number(time);
+        let begin = |number| self.begins.of(number);
+        Day { before: begin(number - 1), begins: begin(number), ends: begin(number + 1) }
+    }
+
     fn number(&self, time: SystemTime) -> i64 {
         let time = unix(time);
         let today = time.div_euclid(DAY_SECONDS);
@@ -93,7 +101,7 @@ impl DayAllowance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
     /// Of which day.
-    pub day: i64,
+    pub day: Day,
     /// With less than this nothing can be done.
     pub least: u64,
     /// What is asked for; at least `least`.
@@ -177,6 +185,7 @@ impl Purse {
         let least = bytes.saturating_sub(held.bytes);
         if least > 0 {
             let wanted = least.max(self.allowance.slice());
+            let day = self.allowance.whole_day(now);
             let slice = Slice { day, least, wanted, allowance: self.allowance.bytes };
             let got = self.book.lease(slice).await.map_err(Unpaid::Book)?;
             if got < least {
@@ -243,7 +252,7 @@ mod tests {
     impl Book for Paper {
         fn lease(&self, slice: Slice) -> BoxFuture<'_, Result<u64, Failure>> {
             let mut days = self.0.lock().unwrap();
-            let gone = days.entry(slice.day).or_default();
+            let gone = days.entry(slice.day.begins).or_default();
             let got = slice.wanted.min(slice.allowance.saturating_sub(*gone));
             let got = if got < slice.least { 0 } else { got };
             *gone += got;
@@ -280,6 +289,24 @@ mod tests {
         ] {
             assert_eq!(allowance.day(time(at)), unix(time(day)), "{at}");
             assert_eq!(allowance.end(time(at)), time(end), "{at}");
+        }
+    }
+
+    #[test]
+    fn the_days_beside_a_day_are_those_of_the_times_before_and_after_it() {
+        for (begins, at, hours) in [
+            (DayBegin::Utc(480), "2026-03-09T12:00:00Z", [24, 24]),
+            (DayBegin::Pacific, "2026-07-15T12:00:00Z", [24, 24]),
+            (DayBegin::Pacific, "2026-03-08T12:00:00Z", [24, 23]),
+            (DayBegin::Pacific, "2026-03-09T12:00:00Z", [23, 24]),
+            (DayBegin::Pacific, "2026-11-01T12:00:00Z", [24, 25]),
+            (DayBegin::Pacific, "2026-11-02T12:00:00Z", [25, 24]),
+        ] {
+            let allowance = DayAllowance { bytes: 1, begins };
+            let day = allowance.whole_day(time(at));
+            assert_eq!(day.begins, allowance.day(time(at)), "{at}");
+            assert_eq!([day.begins - day.before, day.ends - day.begins], hours.map(|hours| hours * 3600), "{at}");
+            assert_eq!(day.ends, unix(allowance.end(time(at))), "{at}");
         }
     }
 

@@ -32,7 +32,7 @@ type Host = (Arc<Inner>, Breaker);
 
 impl Hosts {
     /// Gives the gate of a host, whatever the case of its name, for one more who holds connections: an account. None: no
-    /// limit. Asked for with two limits, the lower counts.
+    /// limit. Of all limits that it was asked for with, the lowest counts, as long as that gate is there.
     #[must_use]
     pub fn gate(&self, host: &str, max: Option<usize>) -> Gate {
         let gate = Gate::of(self.host(host).0);
@@ -68,8 +68,16 @@ struct Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        if let Some(inner) = self.inner.upgrade() {
-            inner.state().idle.remove(&self.id);
+        let Some(inner) = self.inner.upgrade() else { return };
+        let (idle, bound) = {
+            let mut state = inner.state();
+            (state.idle.remove(&self.id), state.bounds.remove(&self.id))
+        };
+        // What closes connections may hold some: not under the lock.
+        drop(idle);
+        if bound.is_some() {
+            inner.serve();
+            inner.changed.notify_waiters();
         }
     }
 }
@@ -90,8 +98,8 @@ struct State {
     held: BTreeMap<u64, usize>,
     /// Those of them that have signed in: what the host has taken.
     entered: usize,
-    /// What may be held at most, ever. None: no limit.
-    max: Option<usize>,
+    /// What may be held at most, by whose limit that is; who has none is not in it.
+    bounds: BTreeMap<u64, usize>,
     wall: Option<Wall>,
     /// How long after a silent hang-up the next one is taken for the wall.
     quiet: Option<Duration>,
@@ -103,7 +111,7 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("held", &self.held).field("max", &self.max).finish_non_exhaustive()
+        f.debug_struct("State").field("held", &self.held).field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }
 
@@ -135,14 +143,20 @@ impl Waiter {
 }
 
 impl State {
+    /// Gives what may be held at most, ever. None: no limit.
+    fn max(&self) -> Option<usize> {
+        self.bounds.values().min().copied()
+    }
+
     /// Gives what may be held now; raises the wall by one for every quiet time that has gone by.
     fn limit(&mut self) -> Option<usize> {
-        let Some(wall) = &mut self.wall else { return self.max };
+        let max = self.max();
+        let Some(wall) = &mut self.wall else { return max };
         while wall.since.elapsed() >= wall.quiet {
             wall.limit += 1;
             wall.since += wall.quiet;
         }
-        match self.max {
+        match max {
             Some(max) if wall.limit >= max => {
                 self.fall();
                 Some(max)
@@ -406,19 +420,16 @@ impl Gate {
         self.state().limit()
     }
 
-    /// Lets so many be held from now on, 1 at least; who holds more keeps them.
+    /// Lets so many be held from now on, 1 at least, whatever this one's limit was before; who holds more keeps them.
     pub fn allow(&self, connections: usize) {
-        self.state().max = Some(connections.max(1));
+        self.bound(Some(connections));
         self.inner.changed.notify_waiters();
     }
 
     fn bound(&self, max: Option<usize>) {
-        let mut state = self.state();
-        let max = max.map(|max| max.max(1));
-        state.max = match (state.max, max) {
-            (Some(old), Some(new)) => Some(old.min(new)),
-            (old, new) => old.or(new),
-        };
+        if let Some(max) = max {
+            self.state().bounds.insert(self.holder.id, max.max(1));
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -489,12 +500,40 @@ mod tests {
         let hosts = Hosts::default();
         let gate = hosts.gate("Mail.example", Some(3));
         assert_eq!(hosts.gate("mail.EXAMPLE", None).limit(), Some(3));
-        assert_eq!(hosts.gate("mail.example", Some(2)).limit(), Some(2));
+        let lower = hosts.gate("mail.example", Some(2));
+        assert_eq!((gate.limit(), lower.limit()), (Some(2), Some(2)));
         assert_eq!(hosts.gate("mail.example", Some(9)).limit(), Some(2));
         assert_eq!(hosts.gate("other.example", Some(0)).limit(), Some(1));
         let _held = fill(&gate, 2).await;
         assert!(hosts.gate("mail.example", None).try_acquire().is_none());
         assert!(hosts.gate("third.example", None).try_acquire().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_goes_with_whoever_had_it() {
+        let hosts = Hosts::default();
+        let (narrow, wide) = (hosts.gate("a", Some(2)), hosts.gate("a", Some(20)));
+        let again = narrow.clone();
+        let mut held = fill(&narrow, 2).await;
+        let waits = tokio::spawn({
+            let wide = wide.clone();
+            async move { fill(&wide, 3).await }
+        });
+        settle().await;
+        drop(narrow);
+        settle().await;
+        assert!(!waits.is_finished(), "it is there as long as one of its clones");
+        drop(again);
+        let begin = Instant::now();
+        held.extend(waits.await.unwrap());
+        assert_eq!((begin.elapsed(), wide.held(), wide.limit()), (Duration::ZERO, 5, Some(20)));
+        drop(wide);
+        assert_eq!(hosts.gate("a", None).limit(), None);
+        // The same job, edited.
+        let edited = hosts.gate("a", Some(4));
+        assert_eq!(edited.limit(), Some(4));
+        edited.allow(6);
+        assert_eq!(edited.limit(), Some(6));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// However early a try is: a host is not asked in a tight loop.
 pub const PAUSE_MIN: Duration = Duration::from_millis(200);
 
-/// Growing delays with full jitter: each lies anywhere between nothing and a ceiling that grows to `max`.
+/// Growing delays with jitter: each lies anywhere in the upper half below a ceiling that grows to `max`. Where that doubles, none
+/// is shorter than the one before it until `max` is reached, and none is shorter than half of `max` after that.
 ///
 /// Without jitter, forty accounts that lost one host together come back together.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ impl Iterator for Backoff {
     fn next(&mut self) -> Option<Duration> {
         let ceiling = self.ceiling();
         self.attempt = self.attempt.saturating_add(1);
-        Some(ceiling.mul_f64(self.chance.f64()))
+        Some(ceiling.mul_f64(0.5 + self.chance.f64() / 2.0))
     }
 }
 
@@ -119,14 +120,16 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn delays_stay_below_a_ceiling_that_grows_to_its_max() {
+    fn delays_grow_by_chance_below_a_ceiling_that_grows_to_its_max() {
         for seed in 0..200 {
             let delays: Vec<_> = Backoff::default().with_seed(seed).take(40).collect();
             for (at, delay) in delays.iter().enumerate() {
                 let ceiling = SECOND * 2_u32.pow(at.min(20) as u32);
-                assert!(*delay <= ceiling.min(SECOND * 300), "seed {seed}, delay {at}: {delay:?}");
+                let ceiling = ceiling.min(SECOND * 300);
+                assert!(*delay <= ceiling && *delay >= ceiling / 2, "seed {seed}, delay {at}: {delay:?}");
             }
-            assert!(delays[9..].iter().any(|delay| *delay > SECOND * 150), "seed {seed}");
+            assert!(delays[..9].is_sorted(), "seed {seed}: they grow until the ceiling does not: {delays:?}");
+            assert_ne!(delays, Backoff::default().with_seed(seed + 1).take(40).collect::<Vec<_>>());
             assert_eq!(delays, Backoff::default().with_seed(seed).take(40).collect::<Vec<_>>());
         }
     }

@@ -154,6 +154,6 @@ impl Ahead {
     ) -> Result<Option<(DayAllowance, u64)>, Failure> {
         let Some(allowance) = allowance else { return Ok(None) };
         let owner = super::allowance::owner(side, host, user);
-        Ok(Some((allowance, self.ledger.spent(&owner, allowance.day(now)).await?)))
+        Ok(Some((allowance, self.ledger.spent(&owner, allowance.whole_day(now)).await?)))
     }
 }

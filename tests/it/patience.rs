@@ -324,9 +324,9 @@ async fn a_source_that_is_down_is_asked_by_one_and_all_go_on_by_themselves() {
     }
     let asked = lines.asked.lock().unwrap();
     let after = |seconds| asked.iter().filter(|at| at.duration_since(begin) >= Duration::from_secs(seconds)).count();
-    // Each account may have begun when nobody knew; then one at a time, up to five minutes apart, half of that on average.
-    assert!((6..100).contains(&asked.len()), "{}", asked.len());
-    assert!((8..60).contains(&after(3600)), "{}", after(3600));
+    // Each account may have begun when nobody knew; then one at a time, up to five minutes apart, half of that at least.
+    assert!((6..80).contains(&asked.len()), "{}", asked.len());
+    assert!((11..26).contains(&after(3600)), "{}", after(3600));
     assert!(lines.most_under_way.load(Ordering::SeqCst) <= 6, "no worker asks beside its account");
 }
 

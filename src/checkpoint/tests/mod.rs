@@ -11,7 +11,9 @@ mod upkeep;
 
 use super::*;
 use crate::imap::Appended;
-use crate::mail::{Digest, Evidence, Flags, FolderPath, InternalDate, Record, Side, Stage, Uid, UidValidity, WireName};
+use crate::mail::{
+    Day, Digest, Evidence, Flags, FolderPath, InternalDate, Record, Side, Stage, Uid, UidValidity, WireName,
+};
 
 pub(super) fn uid(value: u32) -> Uid {
     Uid::new(value).unwrap()

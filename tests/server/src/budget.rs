@@ -1,7 +1,7 @@
 //! How much a user may ask before the server wants to be left alone.
 //!
 //! Secret: the counting, which is by user over all connections, as providers do it. While a user is to rest, every command is
-//! answered with the same words and nothing is done; whoever asks late in that time has not listened.
+//! answered with the same words and nothing is done; whoever asks on in that time has not listened.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +21,9 @@ pub struct Budget {
     /// Status and text in a rest; `{}` stands for what is left of it, in milliseconds.
     pub text: String,
 }
+
+/// What was on its way when a rest began comes within this time.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// What is to become of a command.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,8 +65,7 @@ impl Budgets {
             return if warned { Verdict::Warned } else { Verdict::Granted };
         };
         let left = until - now;
-        // What was on its way when the rest began comes early.
-        user.impatient += u64::from(left < budget.rest / 2);
+        user.impatient += u64::from(left + UNDER_WAY < budget.rest);
         // Rounded up: whoever waits that long has waited long enough.
         Verdict::Refused(budget.text.replace("{}", &(left.as_millis() + 1).to_string()))
     }
@@ -86,11 +88,13 @@ mod tests {
         assert_eq!([ask(), ask(), ask()], [Verdict::Granted, Verdict::Granted, Verdict::Warned]);
         assert_eq!(ask(), Verdict::Refused("BAD 10001 left".to_owned()));
         assert_eq!(budgets.ask("another", &budget), Verdict::Granted);
-        assert_eq!(budgets.told(), (1, 0));
-        tokio::time::advance(Duration::from_secs(6)).await;
-        assert_eq!(ask(), Verdict::Refused("BAD 4001 left".to_owned()));
+        tokio::time::advance(UNDER_WAY).await;
+        assert_eq!(ask(), Verdict::Refused("BAD 9001 left".to_owned()));
+        assert_eq!(budgets.told(), (1, 0), "that was on its way");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(ask(), Verdict::Refused("BAD 8001 left".to_owned()));
         assert_eq!(budgets.told(), (1, 1), "that was not waited for");
-        tokio::time::advance(Duration::from_secs(4)).await;
+        tokio::time::advance(Duration::from_secs(8)).await;
         assert_eq!(ask(), Verdict::Granted);
     }
 }

@@ -219,7 +219,7 @@ impl Server {
         self.shared.log.stats()
     }
 
-    /// How often users had to rest ([`Budget`]), and how many commands came late in a rest all the same.
+    /// How often users had to rest ([`Budget`]), and how many commands came in a rest all the same, but for those that were on their way when it began.
     pub fn rests(&self) -> (u64, u64) {
         self.shared.budgets.told()
     }
