@@ -47,6 +47,25 @@ pub trait Brake: Send + Sync {
     /// # Errors
     /// Somebody asked to stop, long enough ago that what is under way is given up.
     fn bytes(&self, count: u64) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Waits until a command may go out that asks for so many messages, of which so many bytes may come at once. What it gives
+    /// is dropped when that has gone out: until then nobody else gets leave for what the limits allow beside it.
+    ///
+    /// # Errors
+    /// As those of the others.
+    fn ask(&self, messages: u32, bytes: u64) -> impl Future<Output = Result<Box<dyn Send>, Failure>> + Send
+    where
+        Self: Sync,
+    {
+        async move {
+            self.messages(messages).await?;
+            self.bytes(bytes).await?;
+            Ok(Box::new(()) as Box<dyn Send>)
+        }
+    }
+    /// Says whether messages or bytes are held back by a rate now.
+    fn is_paced(&self) -> bool {
+        self.burst() != (u32::MAX, u64::MAX)
+    }
     /// Says whether the server wants to be asked nothing now.
     fn is_held(&self) -> bool {
         false
@@ -221,17 +240,17 @@ struct Sink<'a, B: Brake> {
 }
 
 impl<B: Brake> Sink<'_, B> {
-    /// Waits until a command for so many bytes may be sent, as far as they may all come at once: what is beyond is paid for
-    /// while it comes. Where there is no limit nothing is paid: there may be one before they come.
-    async fn pay(&mut self, bytes: u64) -> Result<(), Broken> {
+    /// Waits until a command for so many messages may be sent, and for their bytes, as far as they may all come at once: what is
+    /// beyond is paid for while it comes. Where there is no limit nothing is paid: there may be one before they come.
+    async fn pay(&mut self, messages: u32, bytes: u64) -> Result<Box<dyn Send>, Broken> {
         let lack = bytes.saturating_sub(self.afforded);
         self.brake.afford(lack).await.map_err(Broken::held)?;
         self.afforded += lack;
         let burst = self.brake.burst().1;
         let lack = if burst == u64::MAX { 0 } else { bytes.min(burst).saturating_sub(self.paid) };
-        self.brake.bytes(lack).await.map_err(Broken::held)?;
+        let leave = self.brake.ask(messages, lack).await.map_err(Broken::held)?;
         self.paid += lack;
-        Ok(())
+        Ok(leave)
     }
 
     /// Takes a body of this size out of what can be afforded. The size that was told before may be less, or none was.
@@ -341,14 +360,12 @@ impl<E: End> Session<E> {
         fetch.refuse_beyond(wanted, brake.message_max());
         let mut sink = Sink { room, brake, writer: None, paid: 0, afforded: 0, since: Instant::now(), may_wait: true };
         loop {
-            while fetch.may_ask(brake.burst(), &self.connection.wire.reader.heed)
+            while fetch.may_ask(brake.is_paced(), &self.connection.wire.reader.heed)
                 && let Some((uids, bytes)) = wanted.take(brake.burst())
             {
-                // The longest wait first, and nothing between the last and the command: what gathers in a bucket
-                // while another is waited for goes out in one burst.
-                sink.pay(bytes).await?;
-                brake.messages(uids.len() as u32).await.map_err(Broken::held)?;
+                let leave = sink.pay(uids.len() as u32, bytes).await?;
                 self.ask(uids, bytes, fetch).await?;
+                drop(leave);
             }
             if fetch.under_way.is_empty() {
                 return Ok(true);
@@ -393,7 +410,6 @@ impl<E: End> Session<E> {
 
     async fn ask(&mut self, mut uids: Vec<Uid>, bytes: u64, fetch: &mut Fetching) -> Result<(), Broken> {
         uids.sort_unstable();
-        turn(&self.connection.turns).await?;
         let tag = self.connection.next_tag();
         let set = uid_sets(&uids).join(",");
         self.connection.wire.write(format!("{tag} UID FETCH {set} (UID BODY.PEEK[])\r\n").as_bytes()).await?;
@@ -427,13 +443,13 @@ struct Fetching {
 
 impl Fetching {
     /// Says whether a command may be sent: beside others only where nothing holds anything back.
-    fn may_ask(&self, burst: (u32, u64), heed: &Heed) -> bool {
+    fn may_ask(&self, is_paced: bool, heed: &Heed) -> bool {
         let bytes: u64 = self.under_way.iter().map(|asked| asked.bytes).sum();
         let messages: usize = self.under_way.iter().map(|asked| asked.open.len() + asked.early.len()).sum();
         if self.put_off.is_some() {
             return false;
         }
-        let beside = burst == (u32::MAX, u64::MAX)
+        let beside = !is_paced
             && !heed.is_held()
             && self.under_way.len() < COMMANDS_MAX
             && messages <= MESSAGES_BESIDE

@@ -4,7 +4,7 @@ use super::Rates;
 use super::clock::WallClock;
 use super::rate::Rate;
 use governor::clock::{Clock, Reference};
-use governor::middleware::NoOpMiddleware;
+use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
@@ -12,6 +12,7 @@ use std::num::NonZeroU32;
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 /// What bytes are counted in, so that a bucket's 32 bits hold a second's worth of any line.
@@ -47,25 +48,19 @@ impl Pacer {
     }
 
     /// Waits until `count` messages may pass, which is when the last of them may.
-    pub async fn messages(&self, count: u32) {
-        if let Some(bucket) = &self.messages {
-            bucket.take(count.into()).await;
-        }
+    pub async fn messages(&self, count: u32) -> Leave {
+        Leave::of(&self.messages, count.into()).await
     }
 
     /// Waits until `count` bytes may pass. A large message is asked for in the pieces in which it goes over the wire, or
     /// all of it goes at full speed after one long wait.
-    pub async fn bytes(&self, count: u64) {
-        if let Some(bucket) = &self.bytes {
-            bucket.take(count).await;
-        }
+    pub async fn bytes(&self, count: u64) -> Leave {
+        Leave::of(&self.bytes, count).await
     }
 
     /// Waits until `count` commands may pass.
-    pub async fn commands(&self, count: u32) {
-        if let Some(bucket) = &self.commands {
-            bucket.take(count.into()).await;
-        }
+    pub async fn commands(&self, count: u32) -> Leave {
+        Leave::of(&self.commands, count.into()).await
     }
 
     /// Says whether it holds anything back, ever.
@@ -89,6 +84,37 @@ impl Pacer {
     }
 }
 
+/// Leave to pass now. Who has to wait for another one keeps this until both are there: nobody else gets one meanwhile, and what
+/// gathers in the bucket beyond its size, with what was taken still in it, is lost. Else both would pass in one burst.
+#[derive(Debug, Default)]
+pub struct Leave {
+    _held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    turn: OwnedMutexGuard<Turn>,
+    cells: u64,
+}
+
+impl Leave {
+    async fn of(bucket: &Option<Arc<Bucket>>, units: u64) -> Self {
+        match bucket {
+            Some(bucket) => Self { _held: Some(bucket.take(units).await) },
+            None => Self::default(),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let cells = self.cells;
+        if let Some(flow) = &mut self.turn.flow {
+            flow.lose_beside(cells);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Bucket {
     rate: Rate,
@@ -96,7 +122,7 @@ struct Bucket {
     unit: u64,
     clock: WallClock,
     /// Whose turn it is, first come, first served.
-    turn: tokio::sync::Mutex<Turn>,
+    turn: Arc<tokio::sync::Mutex<Turn>>,
 }
 
 #[derive(Debug)]
@@ -113,31 +139,28 @@ impl Bucket {
     fn new(rate: Rate, unit: u64, clock: WallClock) -> Self {
         let mut turn = Turn { spare: 0, flow: None, until: Some(Instant::now()) };
         turn.look(&rate, unit, clock);
-        Self { rate, unit, clock, turn: tokio::sync::Mutex::new(turn) }
+        Self { rate, unit, clock, turn: Arc::new(tokio::sync::Mutex::new(turn)) }
     }
 
     /// Takes units out of cells; what is left of the last cell serves the next call.
-    async fn take(&self, units: u64) {
-        let mut turn = self.turn.lock().await;
+    async fn take(&self, units: u64) -> Held {
+        let mut turn = Arc::clone(&self.turn).lock_owned().await;
         let missing = units.saturating_sub(turn.spare);
         let cells = missing.div_ceil(self.unit);
         let mut left = cells;
         while left > 0 {
             turn.look(&self.rate, self.unit, self.clock);
-            let Some(flow) = &turn.flow else { break };
+            let Turn { flow: Some(flow), until, .. } = &mut *turn else { break };
             let piece = u32::try_from(left).map_or(flow.piece, |left| NonZeroU32::new(left).unwrap_or(flow.piece));
             let piece = piece.min(flow.piece);
-            match flow.limiter.check_n(piece) {
-                Ok(Err(wait)) => {
-                    let ready = wait.earliest_possible().0;
-                    tokio::time::sleep_until(turn.until.map_or(ready, |until| until.min(ready))).await;
-                }
-                // The outer error, more cells than a bucket holds, cannot come: a piece is at most a bucket.
-                Ok(Ok(())) | Err(_) => left -= u64::from(piece.get()),
+            match flow.take(piece) {
+                Some(ready) => tokio::time::sleep_until(until.map_or(ready, |until| until.min(ready))).await,
+                None => left -= u64::from(piece.get()),
             }
         }
         // As units <= spare + cells * unit, this is never below 0, and below `unit`.
         turn.spare = if missing == 0 { turn.spare - units } else { cells.saturating_mul(self.unit) - missing };
+        Held { turn, cells }
     }
 }
 
@@ -161,8 +184,11 @@ impl Turn {
 #[derive(Debug)]
 struct Flow {
     cells_per_second: f64,
-    limiter: RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Tick>>,
+    limiter: RateLimiter<NotKeyed, InMemoryState, Ticks, StateInformationMiddleware>,
     piece: NonZeroU32,
+    burst: NonZeroU32,
+    /// What was left in the bucket when something was taken last.
+    left: (u32, Instant),
 }
 
 impl Flow {
@@ -174,10 +200,33 @@ impl Flow {
         let burst = NonZeroU32::new(rate as u32).unwrap_or(NonZeroU32::MIN);
         let quota =
             Quota::with_period(period).map_or_else(|| Quota::per_second(burst), |quota| quota.allow_burst(burst));
-        let limiter = RateLimiter::direct_with_clock(quota, Ticks);
+        let limiter = RateLimiter::direct_with_clock(quota, Ticks).with_middleware();
         drop(limiter.check_n(burst));
         let piece = NonZeroU32::new(burst.get() / PIECES).unwrap_or(NonZeroU32::MIN);
-        Self { cells_per_second, limiter, piece }
+        Self { cells_per_second, limiter, piece, burst, left: (0, Instant::now()) }
+    }
+
+    /// Takes cells; gives when they will be there, where they are not.
+    fn take(&mut self, cells: NonZeroU32) -> Option<Instant> {
+        match self.limiter.check_n(cells) {
+            Ok(Err(wait)) => return Some(wait.earliest_possible().0),
+            Ok(Ok(state)) => self.left = (state.remaining_burst_capacity(), Instant::now()),
+            // More than a bucket holds: cannot come, a piece is a bucket at most.
+            Err(_) => {}
+        }
+        None
+    }
+
+    /// Takes out what would not be there if so many cells had only been taken now.
+    fn lose_beside(&mut self, cells: u64) {
+        let (left, at) = self.left;
+        let gathered = (at.elapsed().as_secs_f64() * self.cells_per_second) as u32;
+        let there = left.saturating_add(gathered).min(self.burst.get());
+        let room = u64::from(self.burst.get()).saturating_sub(cells);
+        let over = u64::from(there).saturating_sub(room);
+        if let Some(over) = u32::try_from(over).ok().and_then(NonZeroU32::new) {
+            self.take(over);
+        }
     }
 }
 
@@ -228,6 +277,13 @@ mod tests {
     /// Checks that the amounts that passed, each with its second, kept to `limit` a second over every ten seconds, and
     /// used nine tenths of it. `slack` is what one call may take at once.
     fn check(passed: &[(f64, f64)], limit: f64, slack: f64) {
+        check_kept(passed, limit, slack);
+        let (span, total) = (passed.last().unwrap().0, passed.iter().map(|(_, n)| n).sum::<f64>());
+        assert!(total >= limit * span * 0.9, "only {total} in {span} s at {limit}/s");
+    }
+
+    /// The first half of that.
+    fn check_kept(passed: &[(f64, f64)], limit: f64, slack: f64) {
         let (mut first, mut sum) = (0, 0.0);
         for (time, amount) in passed {
             sum += amount;
@@ -237,8 +293,6 @@ mod tests {
             }
             assert!(sum <= limit * 10.0 + limit.max(slack) + 1e-6, "{sum} in ten seconds up to {time} at {limit}/s");
         }
-        let (span, total) = (passed.last().unwrap().0, passed.iter().map(|(_, n)| n).sum::<f64>());
-        assert!(total >= limit * span * 0.9, "only {total} in {span} s at {limit}/s");
     }
 
     #[tokio::test(start_paused = true)]
@@ -419,6 +473,33 @@ mod tests {
             passed.push((begin.elapsed().as_secs_f64(), 1.0));
         }
         check(&passed, 4.0, 1.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gathers_while_another_limit_is_waited_for_makes_no_second_burst() {
+        let pacer = pacer(Some(50.0), Some(300 << 10));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (begin, mut passed) = (Instant::now(), Vec::new());
+        let groups = [(1, 300 << 10), (40, 280 << 10), (50, 0)];
+        for (count, length) in groups.into_iter().chain(std::iter::repeat_n((1, 0), 600)) {
+            let leaves = (pacer.messages(count).await, pacer.bytes(length).await);
+            passed.push((begin.elapsed().as_secs_f64(), f64::from(count)));
+            drop(leaves);
+        }
+        check(&passed, 50.0, 1.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_for_a_moment_costs_nothing() {
+        let pacer = pacer(Some(50.0), None);
+        let begin = Instant::now();
+        for _ in 0..500 {
+            let leave = pacer.messages(1).await;
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            drop(leave);
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        assert!((9.9..10.3).contains(&seconds), "{seconds}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! What passes to and from one host, over all accounts and jobs of the process.
 
 use super::Rates;
-use super::bucket::Pacer;
+use super::bucket::{Leave, Pacer};
 use super::clock::WallClock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,24 +89,30 @@ impl HostPace {
     }
 
     /// Waits until `count` messages may pass.
-    pub async fn messages(&self, count: u32) {
+    pub async fn messages(&self, count: u32) -> Vec<Leave> {
+        let mut leaves = Vec::new();
         for pacer in self.pacers() {
-            pacer.messages(count).await;
+            leaves.push(pacer.messages(count).await);
         }
+        leaves
     }
 
     /// Waits until `count` bytes may pass.
-    pub async fn bytes(&self, count: u64) {
+    pub async fn bytes(&self, count: u64) -> Vec<Leave> {
+        let mut leaves = Vec::new();
         for pacer in self.pacers() {
-            pacer.bytes(count).await;
+            leaves.push(pacer.bytes(count).await);
         }
+        leaves
     }
 
     /// Waits until `count` commands may pass.
-    pub async fn commands(&self, count: u32) {
+    pub async fn commands(&self, count: u32) -> Vec<Leave> {
+        let mut leaves = Vec::new();
         for pacer in self.pacers() {
-            pacer.commands(count).await;
+            leaves.push(pacer.commands(count).await);
         }
+        leaves
     }
 
     /// Says whether it holds commands back, ever.

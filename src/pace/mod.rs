@@ -25,7 +25,7 @@ mod patience;
 mod rate;
 
 pub use breaker::{Attempt, Breaker, Outage};
-pub use bucket::Pacer;
+pub use bucket::{Leave, Pacer};
 pub use clock::WallClock;
 pub use day::{Book, DayAllowance, DayBegin, Purse, Slice, Unpaid};
 pub use forecast::{CONNECTION_BYTES, CONNECTION_MESSAGES, HostLane, Lane, Load, Outlook, forecast};

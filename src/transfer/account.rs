@@ -8,6 +8,7 @@ use super::pool::{Pool, PoolParts};
 use super::shares::{self, GROWTH, Shares};
 use super::standing::Standing;
 pub(super) use super::survey::Survey;
+use super::turns::Turns;
 use super::{Context, Mode, audit, names};
 use crate::checkpoint::{AccountId, AccountKey, AccountState, FailureNote, JobReference, Ledger, Surplus, Totals};
 use crate::config;
@@ -19,7 +20,6 @@ use crate::plan::{self, FolderPair, Order};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ pub(super) struct Account {
     pub(super) spare: Spare,
     /// Folders that may be copied at once, each from a connection of its own: where one's copies are being proven, the next
     /// has its place.
-    pub(super) turns: Arc<Semaphore>,
+    pub(super) turns: Turns,
 }
 
 /// How an account ended.
@@ -133,7 +133,7 @@ impl Account {
             late: job.options.late,
             deleted: job.options.deleted,
             spare: Spare::none(),
-            turns: Arc::new(Semaphore::new(0)),
+            turns: Turns::none(),
         })
     }
 
@@ -371,7 +371,7 @@ async fn run_folders(
         let left = if account.stop.is_cancelled() { 0 } else { left };
         let unserved = (left + running.len()).saturating_sub(turns);
         let more = unserved.min(now[0].saturating_sub(had[0])).min(now[1].saturating_sub(had[1]));
-        account.turns.add_permits(more);
+        account.turns.add(more, turns + more, unserved);
         (turns, had) = (turns + more, had.map(|had| had + more));
         // As many again wait for their turn.
         for _ in 0..left.min((2 * turns).saturating_sub(running.len())) {
@@ -386,6 +386,7 @@ async fn run_folders(
         let worker = tokio::select! {
             worker = running.join_next() => worker,
             Ok(()) = changes.changed() => continue,
+            () = account.turns.give() => continue,
             _ = growth.tick(), if had != limits => continue,
         };
         let Some(worker) = worker else { break };

@@ -15,6 +15,7 @@ use super::event::Event;
 use super::lanes::{Ended, Lanes, Open, Work};
 use super::pool::Lease;
 use super::stable;
+use super::turns::Turn;
 use crate::checkpoint::{Ending, FolderId, Landed, LossKind, Settlement, Trouble};
 use crate::failure::{Failure, Kind, Scope};
 use crate::imap::{
@@ -82,6 +83,8 @@ pub(super) struct Task<'a> {
     pub(super) listing: &'a Listing,
     /// A body above this many bytes is refused without being sent.
     pub(super) append_limit: Option<u64>,
+    /// Ends when all has come from the source.
+    pub(super) turn: Turn,
 }
 
 /// What a pipeline came to.
@@ -308,7 +311,9 @@ async fn watch_fetch(
         let mut fetched = fetching.await;
         let checked = match &mut fetched {
             Ok((Some(lease), Ok(refused))) if last && refused.is_empty() => {
-                Some(stable::look_again(task, uids, lease).await)
+                let again = stable::look_again(task, uids, lease).await;
+                task.turn.end();
+                Some(again)
             }
             _ => None,
         };

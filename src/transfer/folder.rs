@@ -8,6 +8,7 @@ use super::flags::Changed;
 use super::memory::Memory;
 use super::open::{Both, Looked, lasts, on_source, on_target};
 use super::pool::{Lease, delay};
+use super::turns::Turn;
 use super::unchanged::unchanged;
 use super::windows::{Windows, windows};
 use super::{failed, names, prove, reconcile, removed, resend, stable};
@@ -255,6 +256,7 @@ impl Pass<'_> {
             floor,
             listing: &source_listing,
             append_limit,
+            turn: self.memory.turn.clone(),
         };
         let nothing_to_do = uids.is_empty() && plan.flags.add.is_empty() && plan.flags.remove.is_empty();
         if self.account.mode.rebuild && !nothing_to_do {
@@ -268,7 +270,7 @@ impl Pass<'_> {
             return Ok(Passed::Again);
         }
         // What is left to do is between the ledger and the target.
-        self.memory.turn = None;
+        self.memory.turn.end();
         self.finish(&task, seen, (plan, reconciled.found, uids.len()), target).await
     }
 
@@ -424,6 +426,7 @@ impl Pass<'_> {
             floor: None,
             listing: &listing,
             append_limit: None,
+            turn: Turn::default(),
         };
         for window in windows(listing.uids().iter()) {
             let refused = window

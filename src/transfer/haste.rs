@@ -71,10 +71,12 @@ impl PoolBrake {
 impl Brake for PoolBrake {
     async fn messages(&self, count: u32) -> Result<(), Failure> {
         let leave = async {
-            self.account.messages(count).await;
-            self.host.messages(count).await;
-            while let Some(pause) = self.heed.pause() {
-                pause.await;
+            loop {
+                self.heed.pauses().await;
+                let _leave = (self.account.messages(count).await, self.host.messages(count).await);
+                if self.heed.pause().is_none() {
+                    return;
+                }
             }
         };
         unless(self.heed.stop.cancelled(), leave).await
@@ -82,10 +84,30 @@ impl Brake for PoolBrake {
 
     async fn bytes(&self, count: u64) -> Result<(), Failure> {
         let leave = async {
-            self.account.bytes(count).await;
-            self.host.bytes(count).await;
+            let _leave = (self.account.bytes(count).await, self.host.bytes(count).await);
         };
         unless(self.end.come(), leave).await
+    }
+
+    /// All take leaves in this order, or two would wait for each other.
+    async fn ask(&self, messages: u32, bytes: u64) -> Result<Box<dyn Send>, Failure> {
+        let Self { account, host, .. } = self;
+        let leave = async {
+            loop {
+                self.heed.pauses().await;
+                let of_account =
+                    [account.messages(messages).await, account.bytes(bytes).await, account.commands(1).await];
+                let of_host = [host.messages(messages).await, host.bytes(bytes).await, host.commands(1).await];
+                if self.heed.pause().is_none() {
+                    return (of_account, of_host);
+                }
+            }
+        };
+        Ok(Box::new(unless(self.heed.stop.cancelled(), leave).await?))
+    }
+
+    fn is_paced(&self) -> bool {
+        [self.account.burst(), self.host.burst()].iter().any(|burst| *burst != (u32::MAX, u64::MAX))
     }
 
     fn is_held(&self) -> bool {
@@ -127,8 +149,7 @@ impl Brake for PoolBrake {
 impl CommandBrake for PoolBrake {
     fn command(&self) -> BoxFuture<'_, Result<(), Failure>> {
         let leave = async {
-            self.account.commands(1).await;
-            self.host.commands(1).await;
+            let _leave = (self.account.commands(1).await, self.host.commands(1).await);
         };
         Box::pin(unless(self.heed.stop.cancelled(), leave))
     }
@@ -147,6 +168,13 @@ impl Heed {
     /// Nothing is asked for this long.
     pub(super) fn keep(&self, time: Duration) {
         self.hold.keep(time);
+    }
+
+    /// Waits for the end of every pause.
+    async fn pauses(&self) {
+        while let Some(pause) = self.pause() {
+            pause.await;
+        }
     }
 }
 

@@ -26,19 +26,34 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const LOOK: Duration = Duration::from_millis(250);
 /// A folder that is done in this time, as far as can be told, gets no more: signing in takes as long.
 const SOON: Duration = Duration::from_secs(1);
+/// A side that had no further connection is asked again after this time.
+const CLOSED: Duration = Duration::from_secs(10 * 60);
 /// Messages, or bytes of them, that wait for the target or for its answer: it is the target that is waited for.
 const PILED_UP: (usize, u64) = (192, 8 << 20);
 
 /// Connections that no folder needs for its first, by side.
-pub(super) struct Spare([Arc<Semaphore>; 2]);
+pub(super) struct Spare([Arc<Semaphore>; 2], Mutex<[Option<Instant>; 2]>);
 
 impl Spare {
     pub(super) fn none() -> Self {
-        Self([Side::Source, Side::Target].map(|_| Arc::new(Semaphore::new(0))))
+        Self([Side::Source, Side::Target].map(|_| Arc::new(Semaphore::new(0))), Mutex::default())
     }
 
     fn of(&self, side: Side) -> &Arc<Semaphore> {
         &self.0[usize::from(side == Side::Target)]
+    }
+
+    /// Whoever takes no more is asked for no more for a while, in this folder and in any other.
+    fn close(&self, side: Side) {
+        self.closed()[usize::from(side == Side::Target)] = Some(Instant::now() + CLOSED);
+    }
+
+    fn is_closed(&self, side: Side) -> bool {
+        self.closed()[usize::from(side == Side::Target)].is_some_and(|until| Instant::now() < until)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, [Option<Instant>; 2]> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// So many more.
@@ -47,6 +62,9 @@ impl Spare {
     }
 
     fn take(&self, side: Side) -> Option<OwnedSemaphorePermit> {
+        if self.is_closed(side) {
+            return None;
+        }
         Arc::clone(self.of(side)).try_acquire_owned().ok()
     }
 }
@@ -70,8 +88,6 @@ pub(super) struct Work<'a> {
 /// What lanes came to.
 #[derive(Default)]
 pub(super) struct Ended {
-    /// No more could be opened there.
-    full: Vec<Side>,
     pub(super) refused: Vec<RefusedFetch>,
     pub(super) failure: Option<Failure>,
 }
@@ -144,8 +160,7 @@ impl<'a> Lanes<'a> {
         // Fetched so far in that time: the rest takes as long in proportion.
         let soon = done > 0 && begun.elapsed().mul_f64(left as f64 / done as f64) < SOON;
         let held = account.source.brake.is_held() || account.target.brake.is_held();
-        let free = |burst| burst == (u32::MAX, u64::MAX);
-        let limited = !free(account.source.brake.burst()) || !free(account.target.brake.burst());
+        let limited = account.source.brake.is_paced() || account.target.brake.is_paced();
         if left == 0 || soon || held || limited || self.work.halt.is_cancelled() {
             return;
         }
@@ -155,9 +170,7 @@ impl<'a> Lanes<'a> {
             Side::Source => account.source.has_place(),
             Side::Target => account.target.has_place(),
         };
-        let may = !self.ended.lock().unwrap_or_else(PoisonError::into_inner).full.contains(&side)
-            && (side == Side::Source || self.work.shares)
-            && has_place;
+        let may = (side == Side::Source || self.work.shares) && has_place;
         let Some(spare) = account.spare.take(side).filter(|_| may) else { return };
         match side {
             Side::Source => self.open_source(account, spare),
@@ -172,7 +185,7 @@ impl<'a> Lanes<'a> {
         let (wanted, ended) = (wanted.beside(retired.clone()), Arc::clone(&self.ended));
         self.running.push(Box::pin(async move {
             let Some(signed_in) = unless([halt, &retired], account.source.take_beside()).await else { return };
-            let Ok(mut lease) = signed_in else { return full(&ended, Side::Source, spare) };
+            let Ok(mut lease) = signed_in else { return account.spare.close(Side::Source) };
             // Nothing is left of which there could be more.
             let (Some(bodies), Some(coming)) = (bodies.upgrade(), coming.upgrade()) else {
                 return account.source.keep(lease);
@@ -210,7 +223,7 @@ impl<'a> Lanes<'a> {
         let (incoming, ended) = (incoming.beside(retired.clone()), Arc::clone(&self.ended));
         self.running.push(Box::pin(async move {
             let Some(signed_in) = unless([halt, &retired], account.target.take_beside()).await else { return };
-            let Ok(mut lease) = signed_in else { return full(&ended, Side::Target, spare) };
+            let Ok(mut lease) = signed_in else { return account.spare.close(Side::Target) };
             let Some(answers) = answers.upgrade() else { return account.target.keep(lease) };
             let into = imap::Destination { folder: task.target_name, validity: task.target_validity, together };
             let brake = account.target.brake.until(halt);
@@ -242,12 +255,6 @@ async fn is_same(task: &Task<'_>, lease: &mut Lease<Source>) -> Result<bool, Fai
         Err(error) if error.is_refusal() => Ok(false),
         Err(error) => Err(error.failure(Side::Source)),
     }
-}
-
-/// Whoever takes no more is asked for no more, in this folder and in any other.
-fn full(ended: &Mutex<Ended>, side: Side, spare: OwnedSemaphorePermit) {
-    spare.forget();
-    ended.lock().unwrap_or_else(PoisonError::into_inner).full.push(side);
 }
 
 fn finish(ended: &Mutex<Ended>, lane: Result<Vec<RefusedFetch>, Failure>) {

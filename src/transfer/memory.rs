@@ -4,13 +4,12 @@ use super::account::Account;
 use super::copy::Dress;
 use super::flags::Shown;
 use super::otherwise::Refused;
+use super::turns::Turn;
 use crate::failure::{Failure, Kind};
 use crate::mail::{Side, Uid, UidValidity, Uids};
 use crate::plan::Attempt;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// What is carried from one pass over a folder to the next.
@@ -58,8 +57,8 @@ pub(super) struct Memory {
     /// Some messages lack flags that they are to get yet.
     pub(super) short: bool,
     pub(super) shown: Shown,
-    /// Its turn among the account's folders, until all of it is copied.
-    pub(super) turn: Option<OwnedSemaphorePermit>,
+    /// Its turn among the account's folders.
+    pub(super) turn: Turn,
 }
 
 impl Memory {
@@ -69,20 +68,10 @@ impl Memory {
     /// Somebody asks to stop.
     pub(super) async fn wait_for_turn(&mut self, account: &Account) -> Result<Duration, Failure> {
         let begun = Instant::now();
-        let turn = async {
-            match self.turn.take() {
-                Some(turn) => Some(turn),
-                None => Arc::clone(&account.turns).acquire_owned().await.ok(),
-            }
-        };
-        self.turn = tokio::select! {
+        tokio::select! {
             biased;
-            () = account.stop.cancelled() => None,
-            turn = turn => turn,
-        };
-        match self.turn {
-            Some(_) => Ok(begun.elapsed()),
-            None => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
+            () = account.stop.cancelled() => Err(Failure::new(None, Kind::Stopped, "go on: asked to stop")),
+            () = account.turns.wait(&self.turn) => Ok(begun.elapsed()),
         }
     }
 

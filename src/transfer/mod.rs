@@ -35,6 +35,7 @@ mod shares;
 mod stable;
 mod standing;
 mod survey;
+mod turns;
 mod unchanged;
 mod verify;
 mod windows;

@@ -71,18 +71,30 @@ async fn keep_alive<T>(
     wait: impl Future<Output = T>,
 ) -> Result<Option<T>, Failure> {
     let mut wait = pin!(wait);
-    loop {
-        if let Ok(come) = tokio::time::timeout(KEEP_ALIVE, wait.as_mut()).await {
-            return Ok(Some(come));
-        }
-        if account.source.brake.is_held() {
+    let mut come = None;
+    while come.is_none() {
+        come = tokio::time::timeout(KEEP_ALIVE, wait.as_mut()).await.ok();
+        if come.is_some() || account.source.brake.is_held() {
             continue;
         }
-        match lease.session.noop().await.map_err(on_source) {
-            Err(failure) if failure.remedy() == Remedy::Reconnect => return Ok(None),
-            other => other?,
+        let noop = lease.session.noop();
+        // What is waited for may have the turn of everybody: it goes on beside a server that is slow to answer.
+        let beside = async {
+            come = Some(wait.as_mut().await);
+            std::future::pending().await
+        };
+        let answered = tokio::select! {
+            answered = noop => answered,
+            never = beside => match never {},
+        };
+        match answered.map_err(on_source) {
+            Ok(()) => {}
+            // Whatever it says when it hangs up, it says of this connection.
+            Err(failure) if !lease.session.is_usable() && failure.remedy() != Remedy::Ask => return Ok(None),
+            Err(failure) => return Err(failure),
         }
     }
+    Ok(come)
 }
 
 fn is_missing(error: &ImapError) -> bool {

@@ -73,6 +73,8 @@ pub(super) struct Pool<E> {
     manners: Manners,
     /// It has signed in since it was made.
     entered: AtomicBool,
+    /// It has no session, and the last attempt to open one failed.
+    refuses: AtomicBool,
     pub(super) brake: PoolBrake,
     /// None: no limit holds commands back.
     commands: Option<Arc<dyn CommandBrake>>,
@@ -198,6 +200,7 @@ impl<E: End> Pool<E> {
             listed: AtomicBool::new(false),
             manners: Manners::new(parts.mailbox.compress),
             entered: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
             brake,
             commands,
             parts,
@@ -235,6 +238,7 @@ impl<E: End> Pool<E> {
                 Ok(session) => {
                     attempt.reached();
                     permit.enter();
+                    self.refuses.store(false, Ordering::Relaxed);
                     let alive = Arc::clone(&self.alive);
                     self.places.took(self.alive());
                     self.parts.standing.is_up(E::SIDE).await?;
@@ -243,6 +247,7 @@ impl<E: End> Pool<E> {
                 Err(refused) => refused,
             };
             opens.send_replace(false);
+            self.refuses.store(self.alive() == 0, Ordering::Relaxed);
             // Before the place goes to the next, who would be refused in turn.
             self.learn(attempt, &told, &failure);
             drop(permit);
@@ -537,9 +542,9 @@ impl<E: End> Pool<E> {
         self.places.is_waited_for() || self.parts.gate.is_wanted()
     }
 
-    /// Says whether the host cannot be reached.
+    /// Says whether the host cannot be reached, or takes nobody of this account.
     pub(super) fn is_down(&self) -> bool {
-        self.parts.breaker.outage().is_some()
+        self.parts.breaker.outage().is_some() || self.refuses.load(Ordering::Relaxed)
     }
 
     /// Says whether the account may have one session more now: folders whose copies are proven hold some.

@@ -1,6 +1,7 @@
 //! Several connections share one large folder where that is of use; nothing that is promised of one changes by it.
 
 use crate::identity::{Two, dated, two_of};
+use crate::limits::World;
 use crate::support::haul::{Haul, Side};
 use mailhaul::transfer::{Ending, Event};
 use mailhaul_testserver::{Act, Config, Nth, Point};
@@ -187,6 +188,27 @@ async fn the_next_folder_is_listed_while_the_copies_of_one_are_proven_over_no_mo
     ran.assert_complete();
     assert_eq!(ran.copied(), folders.len() as u64 * 20);
     assert_eq!(at_once(&two), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_folder_is_fetched_while_others_have_all_come_and_go_out() {
+    let world = World::new(&["u"], "[limits]\nconnections = 3");
+    for folder in ["a", "b", "c", "d", "e"] {
+        world.source.account("u").create(folder).unwrap();
+        world.fill_folder("u", folder, 20, 300);
+    }
+    let held = world.target.faults().hold(Point::command("APPEND"), Nth::All);
+    let fetched = || world.source.log().iter().filter(|logged| logged.line.contains("1:20 (UID BODY.PEEK[])")).count();
+    let begun = tokio::time::Instant::now();
+    let (ran, took) = tokio::join!(world.run(), async {
+        while fetched() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        held.release();
+        begun.elapsed()
+    });
+    ran.assert_complete();
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

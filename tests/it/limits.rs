@@ -37,14 +37,14 @@ impl Dial for Wires {
 }
 
 /// Two servers that note what moves, and a job between them.
-struct World {
-    source: Arc<Server>,
-    target: Arc<Server>,
+pub(crate) struct World {
+    pub(crate) source: Arc<Server>,
+    pub(crate) target: Arc<Server>,
     haul: Haul,
 }
 
 impl World {
-    fn new(users: &[&str], job: &str) -> Self {
+    pub(crate) fn new(users: &[&str], job: &str) -> Self {
         Self::of(Config::default(), users, job)
     }
 
@@ -59,6 +59,10 @@ impl World {
 
     /// Adds messages of so many bytes to a user's inbox.
     fn fill(&self, user: &str, count: usize, bytes: usize) {
+        self.fill_folder(user, "INBOX", count, bytes);
+    }
+
+    pub(crate) fn fill_folder(&self, user: &str, folder: &str, count: usize, bytes: usize) {
         let account = self.source.account(user);
         for number in 0..count {
             let mut text =
@@ -66,7 +70,7 @@ impl World {
             while text.len() < bytes {
                 text.push_str("0123456789012345678901234567890123456789012345678901234567890123456789\r\n");
             }
-            account.add("INBOX", NewMessage::new(text.as_str()).date("01-Mar-2021 04:05:06 +0000")).unwrap();
+            account.add(folder, NewMessage::new(text.as_str()).date("01-Mar-2021 04:05:06 +0000")).unwrap();
         }
     }
 
@@ -94,7 +98,7 @@ impl World {
         Ran { end, events }
     }
 
-    async fn run(&self) -> Ran {
+    pub(crate) async fn run(&self) -> Ran {
         self.run_at("2026-11-02T00:00:00Z").await
     }
 
@@ -262,6 +266,44 @@ async fn one_connection_keeps_to_messages_and_bytes_that_are_limited_beside_each
 }
 
 #[tokio::test(start_paused = true)]
+async fn folders_side_by_side_keep_to_messages_and_bytes_that_are_limited_beside_each_other() {
+    const RATE: f64 = 300.0 * 1024.0;
+    for host in ["", ".host"] {
+        let job = format!(
+            "[limits{host}]\nmessages_per_second = 50\nbytes_per_second = \"300 KiB\"\n[limits.source]\nconnections = 4"
+        );
+        let users: &[&str] = if host.is_empty() { &["a"] } else { &["a", "b"] };
+        let world = World::new(users, &job);
+        for user in users {
+            for folder in ["one", "two", "three", "four"] {
+                world.source.account(user).create(folder).unwrap();
+                for _ in 0..4 {
+                    world.fill_folder(user, folder, 120, 500);
+                    world.fill_folder(user, folder, 60, 16_000);
+                }
+            }
+        }
+        let begin = Instant::now();
+        world.run().await.assert_complete();
+        for (side, server) in [("source", &world.source), ("target", &world.target)] {
+            let all = |amount: fn(&Moved) -> u64| {
+                let mut all: Passed =
+                    users.iter().flat_map(|user| passed(&server.traffic(user), begin, amount)).collect();
+                all.sort_by(|a, b| a.0.total_cmp(&b.0));
+                all
+            };
+            // Each connection to the target may have one under way.
+            check_kept(side, &all(messages), 50.0, 4.0);
+            let bytes = all(if side == "source" { |moved| moved.sent } else { |moved| moved.received });
+            // In step, the folders wait for the one limit and then for the other: 22 s for each of four parts.
+            let last = bytes.last().unwrap().0;
+            assert!(last < 90.0 * users.len() as f64, "{side}: {last} s");
+            check_kept(side, &bytes, RATE, RATE / 2.0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_a_limit() {
     for limit in ["messages_per_second = 0.001", "bytes_per_second = \"1 KiB\"", "commands_per_second = 0.001"] {
         let world = World::new(&["a"], &format!("[limits]\n{limit}"));
@@ -324,6 +366,23 @@ async fn all_accounts_on_a_host_share_what_it_takes() {
         }
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         check(side, &all, 30.0, 0.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_accounts_on_a_host_share_the_commands_it_takes() {
+    let world = World::new(&["a", "b", "c"], "[limits.host]\ncommands_per_second = 3");
+    for user in ["a", "b", "c"] {
+        for folder in 0..5 {
+            world.source.account(user).create(format!("f{folder}")).unwrap();
+        }
+        world.fill(user, 100, 300);
+    }
+    let begin = Instant::now();
+    world.run().await.assert_complete();
+    for (side, server) in [("source", &world.source), ("target", &world.target)] {
+        let asked = server.log().into_iter().map(|line| (line.at.duration_since(begin).as_secs_f64(), 1.0)).collect();
+        check_kept(side, &asked, 3.0, 0.0);
     }
 }
 

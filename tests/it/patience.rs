@@ -719,10 +719,10 @@ async fn who_has_the_only_connection_gives_it_to_others_for_a_turn() {
 }
 
 /// The source hangs up on who does nothing, and one connection to each side is all there is.
-fn one_waits_for_the_target() -> (Arc<Lines>, Haul) {
+fn one_waits_for_the_target(hangs_up: Act) -> (Arc<Lines>, Haul) {
     let lines = Lines::new(Config::plain("u"), Config::plain("u"));
     fill(&lines, "u", 2, 20);
-    lines.source.faults().add(Point::command("NOOP"), Nth::All, Act::Drop);
+    lines.source.faults().add(Point::command("NOOP"), Nth::All, hangs_up);
     let options = "[transfer]\ntimeout = \"1h\"\noutage = \"5m\"\nsettle = \"100ms\"\n[limits]\nconnections = 1";
     let haul = Haul::new(End::plain(SOURCE), End::plain(TARGET)).in_memory().with(options).user("u", "u");
     (lines, haul)
@@ -730,36 +730,66 @@ fn one_waits_for_the_target() -> (Arc<Lines>, Haul) {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_hangs_up_on_a_folder_that_waits_for_the_target_costs_nothing() {
-    let (lines, haul) = one_waits_for_the_target();
-    // The copies of one folder are read back, and the next one is open at the source.
-    let held = lines.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
-    let (ran, ()) = tokio::join!(lines.run(&haul), async {
-        held.reached().await;
-        tokio::time::sleep(Duration::from_secs(15 * 60)).await;
-        held.release();
-    });
-    ran.assert_complete();
-    assert_eq!(ran.copied(), 40);
-    let asked = |verb: &str| lines.source.log().iter().filter(|logged| logged.verb == verb).count();
-    assert!(asked("NOOP") >= 5, "{}", asked("NOOP"));
-    assert!(asked("UID FETCH") < 20, "they are asked for together");
+    let words = ["Session invalidated - AccessTokenExpired", "[UNAVAILABLE] Server shutting down."];
+    for hangs_up in words.map(|words| Act::Bye(words.to_owned())).into_iter().chain([Act::Drop]) {
+        let (lines, haul) = one_waits_for_the_target(hangs_up);
+        // The copies of one folder are read back, and the next one is open at the source.
+        let held = lines.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
+        let (ran, ()) = tokio::join!(lines.run(&haul), async {
+            held.reached().await;
+            tokio::time::sleep(Duration::from_secs(15 * 60)).await;
+            held.release();
+        });
+        ran.assert_complete();
+        assert_eq!(ran.copied(), 40);
+        let asked = |verb: &str| lines.source.log().iter().filter(|logged| logged.verb == verb).count();
+        assert!(asked("NOOP") >= 5, "{}", asked("NOOP"));
+        assert!(asked("UID FETCH") < 20, "they are asked for together");
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_source_that_hangs_up_makes_no_wait_for_a_target_that_is_down_longer() {
-    let (lines, haul) = one_waits_for_the_target();
-    let held = lines.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
-    let run = async {
-        let begun = Instant::now();
-        let ran = tokio::time::timeout(Duration::from_secs(24 * 3600), lines.run(&haul)).await.unwrap();
-        (ran, begun.elapsed())
+async fn a_source_that_hangs_up_makes_no_wait_for_a_target_that_takes_nobody_longer() {
+    for is_down in [true, false] {
+        let (lines, haul) = one_waits_for_the_target(Act::Drop);
+        let held = lines.target.faults().hold(Point::command("UID FETCH"), Nth::Only(1));
+        let run = async {
+            let begun = Instant::now();
+            let ran = tokio::time::timeout(Duration::from_secs(24 * 3600), lines.run(&haul)).await.unwrap();
+            (ran, begun.elapsed())
+        };
+        let ((ran, took), ()) = tokio::join!(run, async {
+            held.reached().await;
+            lines.target_down.store(is_down, Ordering::SeqCst);
+            let refused = || Act::Reply("NO [UNAVAILABLE] Account is temporarily unavailable.".to_owned());
+            lines.target.faults().add(Point::command("LOGIN"), Nth::All, refused());
+            lines.target.faults().add(Point::command("AUTHENTICATE"), Nth::All, refused());
+            lines.target.faults().add(Point::command("UID FETCH"), Nth::All, Act::Drop);
+            held.release();
+        });
+        assert_eq!(ran.end.accounts[0].ending, Ending::Parked);
+        assert!(took < Duration::from_secs(20 * 60), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_under_way_gets_more_connections_when_its_host_has_them_again() {
+    const MESSAGES: usize = 4000;
+    let lines = Lines::new(Config::plain("u"), Config::plain("u"));
+    fill(&lines, "u", 1, MESSAGES);
+    for uid in 1..=MESSAGES as u32 {
+        lines.source.faults().add(Point::FetchBody(uid), Nth::All, Act::Delay(Duration::from_secs(1)));
+    }
+    *lines.takes.lock().unwrap() =
+        Some((1, More::Told("* BYE [ALERT] Maximum connection limit reached for 192.0.2.1\r\n")));
+    let again = async {
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        lines.takes.lock().unwrap().take();
+        lines.source.stats().most_open
     };
-    let ((ran, took), ()) = tokio::join!(run, async {
-        held.reached().await;
-        lines.target_down.store(true, Ordering::SeqCst);
-        lines.target.faults().add(Point::command("UID FETCH"), Nth::All, Act::Drop);
-        held.release();
-    });
-    assert_eq!(ran.end.accounts[0].ending, Ending::Parked);
-    assert!(took < Duration::from_secs(20 * 60), "{took:?}");
+    let haul = haul(&["u"], "[limits]\nconnections = 4");
+    let (ran, before) = tokio::join!(lines.run(&haul), again);
+    ran.assert_complete();
+    let stats = lines.source.stats();
+    assert!(before == 1 && stats.most_open > 1, "{before}, then {stats:?}");
 }
