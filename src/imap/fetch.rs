@@ -52,10 +52,7 @@ pub trait Brake: Send + Sync {
     ///
     /// # Errors
     /// As those of the others.
-    fn ask(&self, messages: u32, bytes: u64) -> impl Future<Output = Result<Box<dyn Send>, Failure>> + Send
-    where
-        Self: Sync,
-    {
+    fn ask(&self, messages: u32, bytes: u64) -> impl Future<Output = Result<Box<dyn Send>, Failure>> + Send {
         async move {
             self.messages(messages).await?;
             self.bytes(bytes).await?;

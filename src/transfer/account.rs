@@ -132,7 +132,7 @@ impl Account {
             settle: job.options.settle,
             late: job.options.late,
             deleted: job.options.deleted,
-            spare: Spare::none(),
+            spare: Spare::default(),
             turns: Turns::none(),
         })
     }

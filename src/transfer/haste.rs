@@ -171,7 +171,7 @@ impl Heed {
     }
 
     /// Waits for the end of every pause.
-    async fn pauses(&self) {
+    pub(super) async fn pauses(&self) {
         while let Some(pause) = self.pause() {
             pause.await;
         }

@@ -32,40 +32,47 @@ const CLOSED: Duration = Duration::from_secs(10 * 60);
 const PILED_UP: (usize, u64) = (192, 8 << 20);
 
 /// Connections that no folder needs for its first, by side.
-pub(super) struct Spare([Arc<Semaphore>; 2], Mutex<[Option<Instant>; 2]>);
+#[derive(Default)]
+pub(super) struct Spare {
+    source: OfSide,
+    target: OfSide,
+}
+
+struct OfSide {
+    left: Arc<Semaphore>,
+    /// Until when nobody asks for one.
+    closed: Mutex<Option<Instant>>,
+}
+
+impl Default for OfSide {
+    fn default() -> Self {
+        Self { left: Arc::new(Semaphore::new(0)), closed: Mutex::default() }
+    }
+}
 
 impl Spare {
-    pub(super) fn none() -> Self {
-        Self([Side::Source, Side::Target].map(|_| Arc::new(Semaphore::new(0))), Mutex::default())
-    }
-
-    fn of(&self, side: Side) -> &Arc<Semaphore> {
-        &self.0[usize::from(side == Side::Target)]
-    }
-
-    /// Whoever takes no more is asked for no more for a while, in this folder and in any other.
-    fn close(&self, side: Side) {
-        self.closed()[usize::from(side == Side::Target)] = Some(Instant::now() + CLOSED);
-    }
-
-    fn is_closed(&self, side: Side) -> bool {
-        self.closed()[usize::from(side == Side::Target)].is_some_and(|until| Instant::now() < until)
-    }
-
-    fn closed(&self) -> MutexGuard<'_, [Option<Instant>; 2]> {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    fn of(&self, side: Side) -> &OfSide {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
     }
 
     /// So many more.
     pub(super) fn add(&self, side: Side, count: usize) {
-        self.of(side).add_permits(count);
+        self.of(side).left.add_permits(count);
     }
 
     fn take(&self, side: Side) -> Option<OwnedSemaphorePermit> {
-        if self.is_closed(side) {
-            return None;
-        }
-        Arc::clone(self.of(side)).try_acquire_owned().ok()
+        let OfSide { left, closed } = self.of(side);
+        let is_closed =
+            closed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until);
+        if is_closed { None } else { Arc::clone(left).try_acquire_owned().ok() }
+    }
+
+    /// Whoever takes no more is asked for no more for a while, in this folder and in any other.
+    fn close(&self, side: Side) {
+        *self.of(side).closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CLOSED);
     }
 }
 

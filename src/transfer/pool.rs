@@ -287,9 +287,7 @@ impl<E: End> Pool<E> {
     /// to be looked at again.
     async fn may_open(&self, line: Line, tries: &mut Tries) -> Result<Option<(Attempt, Permit)>, Failure> {
         let PoolParts { breaker, gate, stop, .. } = &self.parts;
-        while let Some(pause) = self.brake.heed.pause() {
-            pause.await;
-        }
+        self.brake.heed.pauses().await;
         let left = self.patience_left(line, tries).await?;
         let is_down = left.is_some();
         let place = async {

@@ -647,14 +647,7 @@ async fn f38_a_loss_and_its_exit_are_the_same_after_a_kill() {
             case.add(&number.to_string(), "\\Seen domain.com a-b", DATE);
         }
         let held = case.target.faults().hold(at.clone(), Nth::Only(1));
-        let (context, _events) = case.haul.context();
-        let ledger = context.ledger.clone();
-        let running = tokio::spawn(mailhaul::transfer::run(context));
-        held.reached().await;
-        running.abort();
-        assert!(running.await.unwrap_err().is_cancelled());
-        drop(held);
-        ledger.close().await.unwrap();
+        case.haul.run_dropped_at(held).await;
         case.target.faults().clear();
         case.settle(Ending::Exceptions).await;
         assert_eq!(case.flags(), ["\\Seen a-b"; 4], "{at:?}");
