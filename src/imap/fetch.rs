@@ -237,12 +237,17 @@ struct Sink<'a, B: Brake> {
 }
 
 impl<B: Brake> Sink<'_, B> {
+    /// Takes what a command asks for, beside so many bytes that are under way, out of what can be afforded.
+    async fn reserve(&mut self, bytes: u64, beside: u64) -> Result<(), Broken> {
+        let lack = (bytes + beside).saturating_sub(self.afforded);
+        self.brake.afford(lack).await.map_err(Broken::held)?;
+        self.afforded += lack;
+        Ok(())
+    }
+
     /// Waits until a command for so many messages may be sent, and for their bytes, as far as they may all come at once: what is
     /// beyond is paid for while it comes. Where there is no limit nothing is paid: there may be one before they come.
     async fn pay(&mut self, messages: u32, bytes: u64) -> Result<Box<dyn Send>, Broken> {
-        let lack = bytes.saturating_sub(self.afforded);
-        self.brake.afford(lack).await.map_err(Broken::held)?;
-        self.afforded += lack;
         let burst = self.brake.burst().1;
         let lack = if burst == u64::MAX { 0 } else { bytes.min(burst).saturating_sub(self.paid) };
         let leave = self.brake.ask(messages, lack).await.map_err(Broken::held)?;
@@ -356,16 +361,22 @@ impl<E: End> Session<E> {
     ) -> Result<bool, Broken> {
         fetch.refuse_beyond(wanted, brake.message_max());
         let mut sink = Sink { room, brake, writer: None, paid: 0, afforded: 0, since: Instant::now(), may_wait: true };
+        let mut spent = None;
         loop {
-            while fetch.may_ask(brake.is_paced(), &self.connection.wire.reader.heed)
+            while spent.is_none()
+                && fetch.may_ask(brake.is_paced(), &self.connection.wire.reader.heed)
                 && let Some((uids, bytes)) = wanted.take(brake.burst())
             {
-                let leave = sink.pay(uids.len() as u32, bytes).await?;
-                self.ask(uids, bytes, fetch).await?;
-                drop(leave);
+                // What is under way when nothing more can be afforded was paid for: it comes to its end.
+                spent = sink.reserve(bytes, fetch.told()).await.err();
+                if spent.is_none() {
+                    let leave = sink.pay(uids.len() as u32, bytes).await?;
+                    self.ask(uids, bytes, fetch).await?;
+                    drop(leave);
+                }
             }
             if fetch.under_way.is_empty() {
-                return Ok(true);
+                return spent.map_or(Ok(true), Err);
             }
             let wire = &mut self.connection.wire;
             sink.may_wait = !fetch.holds_any();
@@ -409,8 +420,7 @@ impl<E: End> Session<E> {
         uids.sort_unstable();
         let tag = self.connection.next_tag();
         let set = uid_sets(&uids).join(",");
-        self.connection.wire.write(format!("{tag} UID FETCH {set} (UID BODY.PEEK[])\r\n").as_bytes()).await?;
-        let bytes = if bytes == 0 { uids.len() as u64 * UNKNOWN } else { bytes };
+        self.connection.wire.write_at_once(format!("{tag} UID FETCH {set} (UID BODY.PEEK[])\r\n").as_bytes()).await?;
         let (open, tag) = (uids.into_iter().collect(), Some(tag.into_bytes()));
         fetch.under_way.push_back(Asked { tag, open, bytes, early: Vec::new() });
         Ok(())
@@ -429,6 +439,13 @@ struct Asked {
     early: Vec<Fetched>,
 }
 
+impl Asked {
+    /// Gives the bytes that are to come, by a guess where nothing was told.
+    fn expected(&self) -> u64 {
+        if self.bytes == 0 { self.open.len() as u64 * UNKNOWN } else { self.bytes }
+    }
+}
+
 #[derive(Default)]
 struct Fetching {
     /// In the order in which they were sent; the first has its turn.
@@ -441,7 +458,7 @@ struct Fetching {
 impl Fetching {
     /// Says whether a command may be sent: beside others only where nothing holds anything back.
     fn may_ask(&self, is_paced: bool, heed: &Heed) -> bool {
-        let bytes: u64 = self.under_way.iter().map(|asked| asked.bytes).sum();
+        let bytes: u64 = self.under_way.iter().map(Asked::expected).sum();
         let messages: usize = self.under_way.iter().map(|asked| asked.open.len() + asked.early.len()).sum();
         if self.put_off.is_some() {
             return false;
@@ -452,6 +469,11 @@ impl Fetching {
             && messages <= MESSAGES_BESIDE
             && bytes <= BYTES_PER_COMMAND;
         self.under_way.is_empty() || beside
+    }
+
+    /// Gives the bytes that are to come, as far as was told.
+    fn told(&self) -> u64 {
+        self.under_way.iter().map(|asked| asked.bytes).sum()
     }
 
     /// Says whether something waits for its turn.

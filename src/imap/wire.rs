@@ -349,6 +349,11 @@ impl Wire {
     /// Sends a command, or what belongs to one, as soon as the server may be asked.
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.reader.heed.ready().await;
+        self.write_at_once(bytes).await
+    }
+
+    /// As [`Self::write`], for who has waited until the server may be asked, and holds what others wait for.
+    pub(super) async fn write_at_once(&mut self, bytes: &[u8]) -> Result<(), Broken> {
         self.reader.heard();
         write(&mut self.io, bytes, self.timeout, &self.reader.progress).await?;
         flush(&mut self.io, self.timeout).await

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{Backoff, PAUSE_MIN};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::{Notify, OwnedMutexGuard};
@@ -43,6 +43,12 @@ struct Down {
     outage: Outage,
     due: Instant,
     backoff: Backoff,
+}
+
+impl Down {
+    fn is_locked(&self) -> bool {
+        self.outage.failure.kind == Kind::LockedOut
+    }
 }
 
 /// The right to ask a host once. Dropped without a word, it says nothing of the host.
@@ -82,12 +88,6 @@ impl Breaker {
         }
     }
 
-    fn reached(&self) {
-        if self.down().take().is_some() {
-            self.inner.up.notify_waiters();
-        }
-    }
-
     fn down(&self) -> MutexGuard<'_, Option<Down>> {
         self.inner.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,18 +100,26 @@ impl Attempt {
         self.probe.is_some()
     }
 
-    /// The host has answered: whoever waits goes on.
+    /// The host has answered: whoever waits goes on. An answer that was under way when the host locked this machine out says
+    /// nothing of that.
     pub fn reached(self) {
-        self.breaker.reached();
+        let mut down = self.breaker.down();
+        if self.probe.is_some() || down.as_ref().is_some_and(|down| !down.is_locked()) {
+            *down = None;
+            self.breaker.inner.up.notify_waiters();
+        }
     }
 
     /// The host cannot be reached: from now on it is probed.
     pub fn lost(self, failure: &Failure) {
         let mut down = self.breaker.down();
         match down.as_mut() {
-            Some(known) if self.probe.is_some() => {
-                known.outage.failure = failure.clone();
-                known.due = next(&mut known.backoff, failure);
+            Some(known) if self.probe.is_some() || failure.kind == Kind::LockedOut => {
+                // Silence is how some lock out.
+                if !known.is_locked() {
+                    known.outage.failure = failure.clone();
+                }
+                known.due = next(&mut known.backoff, &known.outage.failure);
             }
             // What was under way when it was found out tells nothing new.
             Some(_) => {}
@@ -137,13 +145,39 @@ fn next(backoff: &mut Backoff, failure: &Failure) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Kind;
     use crate::mail::Side;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     fn failure(text: &str) -> Failure {
         Failure::new(Side::Source, Kind::Unreachable, text)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_locks_out_is_left_alone_whatever_else_was_under_way() {
+        let (breaker, hour) = (Breaker::default(), Duration::from_secs(3600));
+        let locked = Failure::new(Side::Source, Kind::LockedOut, "sign in").with_wait(Some(hour), false);
+        let [first, answered, also_locked, lost] =
+            [breaker.enter().await, breaker.enter().await, breaker.enter().await, breaker.enter().await];
+        first.lost(&locked);
+        answered.reached();
+        also_locked.lost(&locked);
+        lost.lost(&failure("hung up"));
+        for _ in 0..3 {
+            let begin = Instant::now();
+            let probe = breaker.enter().await;
+            assert!((hour..hour * 5 / 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+            probe.lost(&failure("hung up"));
+            assert_eq!(breaker.outage().unwrap().failure, locked);
+        }
+        breaker.enter().await.reached();
+        assert!(breaker.outage().is_none());
+
+        // Said by one of those under way when the host seemed to be away only.
+        let (lost, locks) = (breaker.enter().await, breaker.enter().await);
+        lost.lost(&failure("hung up"));
+        locks.lost(&locked);
+        assert_eq!(breaker.outage().unwrap().failure, locked);
     }
 
     #[tokio::test(start_paused = true)]

@@ -156,13 +156,8 @@ impl State {
             wall.limit += 1;
             wall.since += wall.quiet;
         }
-        match max {
-            Some(max) if wall.limit >= max => {
-                self.fall();
-                Some(max)
-            }
-            _ => Some(wall.limit),
-        }
+        // A lower limit may be there for a while only: the wall is remembered beyond it.
+        Some(max.map_or(wall.limit, |max| max.min(wall.limit)))
     }
 
     /// There is no wall, and what was taken for one was chance.
@@ -582,6 +577,17 @@ mod tests {
         assert_eq!(gate.limit(), Some(5), "never above the limit given");
         gate.learn_wall(0);
         assert_eq!(gate.limit(), Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wall_is_remembered_beyond_a_lower_limit() {
+        let hosts = Hosts::default();
+        let gate = hosts.gate("a", Some(20));
+        gate.learn_wall(5);
+        let lower = hosts.gate("a", Some(4));
+        assert_eq!(gate.limit(), Some(4));
+        drop(lower);
+        assert_eq!(gate.limit(), Some(5));
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,23 +64,24 @@ pub(super) fn on_target(error: ImapError) -> Failure {
     error.failure(Side::Target)
 }
 
-/// Keeps a session alive that waits for something. None: its server has hung up before that came.
+/// Keeps a session alive that waits for something, which may come and the session break all the same. False: its server has
+/// hung up.
 async fn keep_alive<T>(
     account: &Account,
     lease: &mut Lease<Source>,
     wait: impl Future<Output = T>,
-) -> Result<Option<T>, Failure> {
+    come: &mut Option<T>,
+) -> Result<bool, Failure> {
     let mut wait = pin!(wait);
-    let mut come = None;
     while come.is_none() {
-        come = tokio::time::timeout(KEEP_ALIVE, wait.as_mut()).await.ok();
+        *come = tokio::time::timeout(KEEP_ALIVE, wait.as_mut()).await.ok();
         if come.is_some() || account.source.brake.is_held() {
             continue;
         }
         let noop = lease.session.noop();
         // What is waited for may have the turn of everybody: it goes on beside a server that is slow to answer.
         let beside = async {
-            come = Some(wait.as_mut().await);
+            *come = Some(wait.as_mut().await);
             std::future::pending().await
         };
         let answered = tokio::select! {
@@ -90,11 +91,11 @@ async fn keep_alive<T>(
         match answered.map_err(on_source) {
             Ok(()) => {}
             // Whatever it says when it hangs up, it says of this connection.
-            Err(failure) if !lease.session.is_usable() && failure.remedy() != Remedy::Ask => return Ok(None),
+            Err(failure) if !lease.session.is_usable() && failure.remedy() != Remedy::Ask => return Ok(false),
             Err(failure) => return Err(failure),
         }
     }
-    Ok(come)
+    Ok(true)
 }
 
 fn is_missing(error: &ImapError) -> bool {
@@ -181,7 +182,8 @@ impl Pass<'_> {
         let open = async {
             let mut opened = self.open_source(self.account.source.take_telling(opens).await?).await?;
             // Copies of another folder may be read back for long.
-            Ok(keep_alive(self.account, &mut opened.0, taken.cancelled()).await?.map(|()| opened))
+            let alive = keep_alive(self.account, &mut opened.0, taken.cancelled(), &mut None).await?;
+            Ok(alive.then_some(opened))
         };
         let opening = async {
             let opened = open.await;
@@ -217,9 +219,16 @@ impl Pass<'_> {
 
     /// Takes a session of the target while one of the source is open.
     async fn take_target_beside(&mut self, source: &mut Lease<Source>) -> Result<Lease<Target>, Failure> {
-        match keep_alive(self.account, source, self.account.target.take()).await? {
-            Some(target) => target,
-            None => {
+        let mut come = None;
+        let alive = keep_alive(self.account, source, self.account.target.take(), &mut come).await;
+        match (alive, come) {
+            (Ok(true), Some(target)) => target,
+            (_, Some(Err(failure))) => Err(failure),
+            (alive, target) => {
+                if let Some(Ok(target)) = target {
+                    self.account.target.keep(target);
+                }
+                alive?;
                 self.memory.delta_tried = false;
                 Err(self.hung_up())
             }

@@ -247,7 +247,9 @@ impl<E: End> Pool<E> {
                 Err(refused) => refused,
             };
             opens.send_replace(false);
-            self.refuses.store(self.alive() == 0, Ordering::Relaxed);
+            // Who finds the host crowded is waited with, not refused.
+            let refused = !matches!(told, Told::Crowded(_) | Told::HungUp | Told::Nothing);
+            self.refuses.store(refused && self.alive() == 0, Ordering::Relaxed);
             // Before the place goes to the next, who would be refused in turn.
             self.learn(attempt, &told, &failure);
             drop(permit);
@@ -326,10 +328,15 @@ impl<E: End> Pool<E> {
             self.parts.standing.is_down(E::SIDE, &outage).await?;
         }
         let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
-        let left = self.parts.patience.decide(since, self.is_no_misspelling(&outage.failure), Duration::MAX);
-        match left.filter(|_| line == Line::Join) {
-            Some(left) => Ok(Some((left, outage.failure))),
-            None => Err(self.unreached(outage.failure)),
+        let (mut failure, mut patience) = (outage.failure, self.parts.patience);
+        let reached = self.is_no_misspelling(&failure);
+        if failure.kind == Kind::LockedOut {
+            // Its time is known, and may be as long as an outage is waited for. Whoever has not heard it himself is not to blame.
+            (failure.kind, failure.wait, patience) = (Kind::Unavailable, None, patience.asked());
+        }
+        match patience.decide(since, reached, Duration::MAX).filter(|_| line == Line::Join) {
+            Some(left) => Ok(Some((left, failure))),
+            None => Err(self.unreached(failure)),
         }
     }
 

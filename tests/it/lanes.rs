@@ -191,23 +191,29 @@ async fn the_next_folder_is_listed_while_the_copies_of_one_are_proven_over_no_mo
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_folder_is_fetched_while_others_have_all_come_and_go_out() {
+async fn the_next_folder_is_fetched_when_all_of_one_has_come_however_long_it_goes_out() {
     let world = World::new(&["u"], "[limits]\nconnections = 3");
     for folder in ["a", "b", "c", "d", "e"] {
         world.source.account("u").create(folder).unwrap();
         world.fill_folder("u", folder, 20, 300);
     }
     let held = world.target.faults().hold(Point::command("APPEND"), Nth::All);
+    let coming = world.source.faults().hold(Point::FetchBody(20), Nth::First(2));
     let fetched = || world.source.log().iter().filter(|logged| logged.line.contains("1:20 (UID BODY.PEEK[])")).count();
-    let begun = tokio::time::Instant::now();
-    let (ran, took) = tokio::join!(world.run(), async {
+    let (ran, (early, took)) = tokio::join!(world.run(), async {
+        coming.reached().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let early = fetched();
+        coming.release();
+        let begun = tokio::time::Instant::now();
         while fetched() < 3 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         held.release();
-        begun.elapsed()
+        (early, begun.elapsed())
     });
     ran.assert_complete();
+    assert_eq!(early, 2, "a connection is kept for the next");
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
@@ -235,5 +241,6 @@ async fn takes_at_most(at_source: usize, at_target: usize) {
     assert_eq!(ran.copied(), 12 * 30);
     let (source, target) = at_once(&two);
     assert!(source <= at_source && target <= at_target, "{source} and {target}");
+    assert!(source.max(target) > 1, "{source} and {target}");
     assert!(!ran.events.iter().any(|event| matches!(event, Event::Waiting { .. })));
 }

@@ -423,6 +423,8 @@ async fn parked_until(world: &World, user: &str) -> Option<SystemTime> {
 #[tokio::test(start_paused = true)]
 async fn a_spent_day_parks_the_account_until_the_next_and_no_other() {
     const DAY: u64 = 1 << 20;
+    /// Lists and words of one run, beside the mail.
+    const BESIDE: u64 = 30_000;
     for side in ["source", "target"] {
         let world = World::new(
             &["a", "b"],
@@ -430,7 +432,7 @@ async fn a_spent_day_parks_the_account_until_the_next_and_no_other() {
         );
         world.fill("a", 80, 30_000);
         world.fill("b", 20, 1000);
-        let mut last = 0;
+        let (mut last, mut runs) = (0, 0);
         // Twice on each of three days, whose change is at eight.
         for (clock, day) in [
             ("2026-11-02T09:00:00Z", 1),
@@ -449,6 +451,9 @@ async fn a_spent_day_parks_the_account_until_the_next_and_no_other() {
             assert!(ran.events.iter().any(|event| matches!(event, Event::Waiting { account, .. } if account == "a")));
             let stored = world.stored("a");
             assert!(stored <= day * DAY, "{side} {clock}: {stored}");
+            runs += 1;
+            let sent: u64 = world.source.traffic("a").iter().map(|(_, moved)| moved.sent).sum();
+            assert!(side == "target" || sent <= day * DAY + runs * BESIDE, "{clock}: {sent}");
             assert!(stored >= last && (last > 0 || stored >= DAY * 8 / 10), "{side} {clock}: {stored}");
             last = stored;
         }

@@ -109,7 +109,7 @@ async fn a_host_that_has_locked_this_machine_out_is_left_alone_by_all() {
     users.iter().for_each(|user| fill(&lines, user, 1, 4));
     lines.source.faults().add(Point::command(SIGN_IN), Nth::Only(1), locked());
     let begin = Instant::now();
-    let ran = lines.run(&haul_for("6h", &users, options)).await;
+    let ran = lines.run(&haul_for("1h", &users, options)).await;
     let endings: Vec<_> = ran.end.accounts.iter().map(|end| end.ending).collect();
     let count = |ending| endings.iter().filter(|one| **one == ending).count();
     assert_eq!((count(Ending::Failed), count(Ending::Complete)), (1, 2), "{endings:?}");
