@@ -9,7 +9,7 @@
 //! synchronising one no byte of the body is sent.
 
 use super::Appended;
-use super::body::Body;
+use super::body::{Body, Spooled};
 use super::connection::{Completion, Line, push_quoted, quotable, sort_line};
 use super::error::{ImapError, Refusal};
 use super::fetch::{Brake, Turns, piece_max, turn};
@@ -510,7 +510,7 @@ impl<W: AsyncWrite + Unpin, N: FnMut() -> String> Writer<'_, W, N> {
 
     async fn literal(&mut self, mut outgoing: Outgoing, brake: &impl Brake) -> Result<(), Broken> {
         let length = outgoing.body.length();
-        let (mut sent, mut spooled) = (0, Vec::new());
+        let (mut sent, mut spooled) = (0, Spooled::default());
         while sent < length {
             let most = piece_max(brake.burst().1);
             let piece = outgoing.body.piece(most, sent, &mut spooled).await.map_err(Broken::Local)?;

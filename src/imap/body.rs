@@ -15,9 +15,9 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Written to a spool file at once.
-const WRITE: usize = 256 * 1024;
-/// Read at once.
+/// Written to a spool file or read from it at once: each time is work for another thread.
+const AT_ONCE: usize = 512 * 1024;
+/// Looked at at once.
 const PIECE: usize = 64 * 1024;
 /// As much of a header as goes into its digest.
 const HEADER_MAX: usize = 256 * 1024;
@@ -193,9 +193,8 @@ impl BodyWriter {
         match &mut self.store {
             Store::Memory(buffer, _) => buffer.extend_from_slice(bytes),
             Store::Spool(file) => {
-                // Each write is work for another thread.
                 self.unwritten.extend_from_slice(bytes);
-                if self.unwritten.len() >= WRITE {
+                if self.unwritten.len() >= AT_ONCE {
                     file.write_all(&self.unwritten).await.map_err(Broken::Local)?;
                     self.unwritten.clear();
                 }
@@ -307,6 +306,13 @@ impl Recipients {
     }
 }
 
+/// What was read from a spool file, from where on.
+#[derive(Default)]
+pub(super) struct Spooled {
+    bytes: Vec<u8>,
+    from: u64,
+}
+
 /// A message's bytes, whole.
 pub struct Body {
     store: Store,
@@ -363,7 +369,7 @@ impl Body {
     pub async fn beginning(&mut self, length: u64) -> std::io::Result<(Digest, bool)> {
         let mut sha = Sha256::new();
         let blank = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0);
-        let (mut at, mut spooled, mut said, mut says_more) = (0, Vec::new(), false, false);
+        let (mut at, mut spooled, mut said, mut says_more) = (0, Spooled::default(), false, false);
         while at < self.length {
             let piece = self.piece(PIECE, at, &mut spooled).await?;
             let inside = usize::try_from(length.saturating_sub(at)).unwrap_or(usize::MAX).min(piece.len());
@@ -381,7 +387,7 @@ impl Body {
     /// # Errors
     /// What hinders reading or writing; the file may hold a part then.
     pub async fn save(&mut self, file: &mut File) -> std::io::Result<()> {
-        let (mut at, mut spooled) = (0, Vec::new());
+        let (mut at, mut spooled) = (0, Spooled::default());
         while at < self.length {
             let piece = self.piece(PIECE, at, &mut spooled).await?;
             file.write_all(piece).await?;
@@ -395,7 +401,7 @@ impl Body {
     /// # Errors
     /// What hinders the spool file.
     pub async fn likeness(&mut self) -> std::io::Result<Digest> {
-        let (mut likeness, mut spooled, mut at) = (Likeness::default(), Vec::new(), 0);
+        let (mut likeness, mut spooled, mut at) = (Likeness::default(), Spooled::default(), 0);
         while at < self.length {
             let piece = self.piece(PIECE, at, &mut spooled).await?;
             likeness.update(piece);
@@ -404,13 +410,13 @@ impl Body {
         Ok(likeness.finish())
     }
 
-    /// Gives the bytes from `at` on, at most so many; `at` is 0 first, then where the last piece ended. What is read from a
-    /// file stands in `spooled`. Where there are fewer than its length says, that is an error.
+    /// Gives bytes from `at` on, at most so many; `at` is 0 first, then where the last piece ended. What is read from a file stands
+    /// in `spooled`. Where there are fewer than its length says, that is an error.
     pub(super) async fn piece<'a>(
         &'a mut self,
         most: usize,
         at: u64,
-        spooled: &'a mut Vec<u8>,
+        spooled: &'a mut Spooled,
     ) -> std::io::Result<&'a [u8]> {
         let length = (most as u64).min(self.length - at) as usize;
         match &mut self.store {
@@ -422,9 +428,13 @@ impl Body {
                 if at == 0 {
                     file.seek(SeekFrom::Start(0)).await?;
                 }
-                spooled.resize(length, 0);
-                file.read_exact(spooled).await?;
-                Ok(spooled)
+                if at == 0 || at == spooled.from + spooled.bytes.len() as u64 {
+                    spooled.from = at;
+                    spooled.bytes.resize((AT_ONCE as u64).min(self.length - at) as usize, 0);
+                    file.read_exact(&mut spooled.bytes).await?;
+                }
+                let rest = spooled.bytes.get((at - spooled.from) as usize..).unwrap_or_default();
+                Ok(&rest[..length.min(rest.len())])
             }
         }
     }
@@ -445,7 +455,7 @@ mod tests {
     }
 
     async fn bytes(body: &mut Body) -> Vec<u8> {
-        let (mut all, mut spooled) = (vec![], vec![]);
+        let (mut all, mut spooled) = (vec![], Spooled::default());
         while (all.len() as u64) < body.length() {
             all.extend_from_slice(body.piece(PIECE, all.len() as u64, &mut spooled).await.unwrap());
         }

@@ -292,8 +292,7 @@ async fn folders_side_by_side_keep_to_messages_and_bytes_that_are_limited_beside
                 all.sort_by(|a, b| a.0.total_cmp(&b.0));
                 all
             };
-            // Each connection to the target may have one under way.
-            check_kept(side, &all(messages), 50.0, 4.0);
+            check_kept(side, &all(messages), 50.0, 0.0);
             let bytes = all(if side == "source" { |moved| moved.sent } else { |moved| moved.received });
             // In step, the folders wait for the one limit and then for the other: 22 s for each of four parts.
             let last = bytes.last().unwrap().0;
