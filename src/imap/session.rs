@@ -309,19 +309,20 @@ impl<E: End> Session<E> {
         let commands = uids.chunks(UIDS_PER_COMMAND);
         let commands =
             commands.flat_map(uid_sets).map(|set| format!("UID FETCH {set} (UID BODY.PEEK[HEADER.FIELDS ({fields})])"));
-        let asked: BTreeSet<Uid> = uids.iter().copied().collect();
-        let mut found = BTreeMap::new();
+        let mut asked = uids.to_vec();
+        asked.sort_unstable();
+        let mut found = vec![None; asked.len()];
         let whole = self.pipeline("read headers", commands.collect(), |response| {
             if let Some(seen) = parse_fetch(response)
                 && let (Some(uid), Some(header)) = (seen.uid, seen.header)
-                && asked.contains(&uid)
+                && let Ok(at) = asked.binary_search(&uid)
             {
-                found.entry(uid).or_insert_with(|| header_digest(&header));
+                found[at].get_or_insert_with(|| header_digest(&header));
             }
             Ok(())
         });
         whole.await?;
-        Ok(found.into_iter().collect())
+        Ok(asked.into_iter().zip(found).filter_map(|(uid, header)| Some((uid, header?))).collect())
     }
 
     /// Fetches what people know some messages of the open folder by: Subject and Date field, made harmless; either may be

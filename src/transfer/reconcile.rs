@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 const LOOKS_MAX: usize = 30;
 
 /// Headers asked for at once: their digests take little, and the turns in between are few.
-const HEADERS_AT_ONCE: usize = 4096;
+const HEADERS_AT_ONCE: usize = 2048;
 
 /// Of a message whose APPEND was answered with OK, and that is not there.
 pub(super) const NOT_SHOWN: &str = "the target acknowledged it and does not show it";
