@@ -391,7 +391,9 @@ impl Gate {
     fn wall(&self, connections: usize, quiet: Duration, suspected: Option<usize>) {
         {
             let mut state = self.state();
-            let limit = state.limit().map_or(connections, |limit| limit.min(connections));
+            // It rises by what has gone by since.
+            state.limit();
+            let limit = state.wall.map_or(connections, |wall| wall.limit.min(connections));
             state.wall = Some(Wall { limit: limit.max(1), since: Instant::now(), quiet, suspected });
         }
         self.inner.changed.notify_waiters();
@@ -586,8 +588,14 @@ mod tests {
         gate.learn_wall(5);
         let lower = hosts.gate("a", Some(4));
         assert_eq!(gate.limit(), Some(4));
+        gate.learn_wall(7);
         drop(lower);
         assert_eq!(gate.limit(), Some(5));
+        let lower = hosts.gate("b", Some(4));
+        let gate = hosts.gate("b", Some(20));
+        gate.learn_wall(7);
+        drop(lower);
+        assert_eq!(gate.limit(), Some(7));
     }
 
     #[tokio::test(start_paused = true)]

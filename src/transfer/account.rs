@@ -171,6 +171,11 @@ impl Account {
         (self.source.gate(), self.target.gate())
     }
 
+    /// Gives for how long a trouble has lasted, but for what was waited until a host took people from here again.
+    pub(super) fn lasts(&self, trouble: Instant) -> Duration {
+        self.source.lasts(trouble).min(self.target.lasts(trouble))
+    }
+
     /// Waits on the side where it failed.
     pub(super) async fn wait(&self, delay: Duration, failure: &Failure) -> Result<(), Failure> {
         match failure.side {

@@ -46,7 +46,7 @@ pub(super) async fn audit(account: &Account) -> Result<Vec<(String, Failure)>, F
                 Remedy::Ask | Remedy::Skip => return Err(failure),
                 Remedy::Again | Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect | Remedy::Refresh => {}
             }
-            let Some(delay) = delay(&failure, account.patience, began.elapsed(), true, &mut backoff) else {
+            let Some(delay) = delay(&failure, account.patience, account.lasts(began), true, &mut backoff) else {
                 return Err(failure);
             };
             account.wait(delay, &failure).await?;

@@ -156,7 +156,7 @@ async fn passes(account: &Account, survey: &Survey, pair: &FolderPair) -> Result
             }
             Remedy::Again | Remedy::Later | Remedy::FewerConnections | Remedy::Reconnect | Remedy::Refresh => {}
         }
-        let since = trouble.get_or_insert_with(Instant::now).elapsed();
+        let since = account.lasts(*trouble.get_or_insert_with(Instant::now));
         let Some(delay) = delay(&failure, account.patience, since, true, &mut backoff) else { return Err(failure) };
         account.wait(delay, &failure).await?;
     }

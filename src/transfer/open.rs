@@ -235,11 +235,12 @@ impl Pass<'_> {
         }
     }
 
-    /// While another folder had the target: nothing of this one is found out by that. Not where the target is down: patience
-    /// for that ends.
+    /// While another folder had the target: nothing of this one is found out by that. Where the target takes nobody, it is that
+    /// which is waited for, and patience ends.
     fn hung_up(&mut self) -> Failure {
         self.hung_up = !self.account.target.is_down();
-        Failure::new(Side::Source, Kind::Lost, "wait for a session of the target: the source hung up meanwhile")
+        let (side, kind) = if self.hung_up { (Side::Source, Kind::Lost) } else { (Side::Target, Kind::Unavailable) };
+        Failure::new(side, kind, "wait for a session of the target: the source hung up meanwhile")
     }
 
     pub(super) async fn open_source(&self, mut source: Lease<Source>) -> Result<SourceOpened, Failure> {

@@ -75,6 +75,8 @@ pub(super) struct Pool<E> {
     entered: AtomicBool,
     /// It has no session, and the last attempt to open one failed.
     refuses: AtomicBool,
+    /// When the last lock-out ended that was waited for.
+    freed: Mutex<Option<Instant>>,
     pub(super) brake: PoolBrake,
     /// None: no limit holds commands back.
     commands: Option<Arc<dyn CommandBrake>>,
@@ -165,6 +167,8 @@ struct Tries {
     backoff: Backoff,
     fresh_token: bool,
     doubts: u32,
+    /// It waits for the end of a lock-out.
+    locked: bool,
 }
 
 impl<E: End> Pool<E> {
@@ -201,6 +205,7 @@ impl<E: End> Pool<E> {
             manners: Manners::new(parts.mailbox.compress),
             entered: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
+            freed: Mutex::default(),
             brake,
             commands,
             parts,
@@ -233,10 +238,12 @@ impl<E: End> Pool<E> {
                 return Ok(Lease::of(held, place));
             }
             let Some((attempt, mut permit)) = Box::pin(self.may_open(line, &mut tries)).await? else { continue };
+            self.note_lock(&mut tries);
             opens.send_replace(true);
             let (failure, told) = match self.open(attempt.is_probe()).await {
                 Ok(session) => {
                     attempt.reached();
+                    self.note_lock(&mut tries);
                     permit.enter();
                     self.refuses.store(false, Ordering::Relaxed);
                     let alive = Arc::clone(&self.alive);
@@ -247,11 +254,10 @@ impl<E: End> Pool<E> {
                 Err(refused) => refused,
             };
             opens.send_replace(false);
-            // Who finds the host crowded is waited with, not refused.
-            let refused = !matches!(told, Told::Crowded(_) | Told::HungUp | Told::Nothing);
-            self.refuses.store(refused && self.alive() == 0, Ordering::Relaxed);
+            self.refuses.store(self.alive() == 0, Ordering::Relaxed);
             // Before the place goes to the next, who would be refused in turn.
             self.learn(attempt, &told, &failure);
+            self.note_lock(&mut tries);
             drop(permit);
             if self.may_be_old(&failure) && !std::mem::replace(&mut tries.fresh_token, true) {
                 continue;
@@ -327,17 +333,33 @@ impl<E: End> Pool<E> {
         if self.alive() == 0 {
             self.parts.standing.is_down(E::SIDE, &outage).await?;
         }
-        let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
+        let since = self.lasts(*tries.trouble.get_or_insert_with(Instant::now));
         let (mut failure, mut patience) = (outage.failure, self.parts.patience);
         let reached = self.is_no_misspelling(&failure);
         if failure.kind == Kind::LockedOut {
             // Its time is known, and may be as long as an outage is waited for. Whoever has not heard it himself is not to blame.
             (failure.kind, failure.wait, patience) = (Kind::Unavailable, None, patience.asked());
+            tries.locked = true;
         }
         match patience.decide(since, reached, Duration::MAX).filter(|_| line == Line::Join) {
             Some(left) => Ok(Some((left, failure))),
             None => Err(self.unreached(failure)),
         }
+    }
+
+    /// Notes the end of a lock-out that was waited for: what went before says nothing of how long anything else has lasted.
+    fn note_lock(&self, tries: &mut Tries) {
+        let outage = self.parts.breaker.outage();
+        if tries.locked && outage.is_none_or(|outage| outage.failure.kind != Kind::LockedOut) {
+            tries.locked = false;
+            *self.freed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+    }
+
+    /// Gives for how long a trouble has lasted, but for what was waited until the host took people from here again.
+    pub(super) fn lasts(&self, trouble: Instant) -> Duration {
+        let freed = *self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        freed.map_or(trouble, |freed| freed.max(trouble)).elapsed()
     }
 
     /// Says whether there is such a host, most likely: it has answered before, or says itself why it takes nobody.
@@ -383,11 +405,12 @@ impl<E: End> Pool<E> {
 
     /// Waits before the next try; an error where there is none. A host that is down is waited for elsewhere.
     async fn wait_after(&self, failure: Failure, told: &Told, tries: &mut Tries) -> Result<(), Failure> {
-        let since = tries.trouble.get_or_insert_with(Instant::now).elapsed();
-        let patience = self.parts.patience;
-        // A refusal is an answer: this host is no misspelt one.
-        let reached =
-            self.is_no_misspelling(&failure) || matches!(told, Told::Answer | Told::Crowded(_) | Told::HungUp);
+        let since = self.lasts(*tries.trouble.get_or_insert_with(Instant::now));
+        let patience = if tries.locked { self.parts.patience.asked() } else { self.parts.patience };
+        // A refusal is an answer, and so is a lock-out: this host is no misspelt one.
+        let reached = self.is_no_misspelling(&failure)
+            || tries.locked
+            || matches!(told, Told::Answer | Told::Crowded(_) | Told::HungUp);
         let in_doubt =
             failure.kind == Kind::SignInRefused && self.entered.load(Ordering::Relaxed) && tries.doubts < DOUBTS_MAX;
         tries.doubts += u32::from(in_doubt);

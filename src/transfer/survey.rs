@@ -78,7 +78,7 @@ impl Account {
                 Err(failure) => insist(self.doubt(failure, &mut doubts), &mut faults),
             };
             // What was waited within the attempt counts.
-            let since = trouble.get_or_insert(began).elapsed();
+            let since = self.lasts(*trouble.get_or_insert(began));
             let reached = match failure.side {
                 Some(Side::Target) => self.target.has_been_reached(),
                 _ => self.source.has_been_reached(),
