@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Written to a spool file or read from it at once: each time is work for another thread.
 const AT_ONCE: usize = 512 * 1024;
-/// Looked at at once.
+/// Gone through at once where a body is read again.
 const PIECE: usize = 64 * 1024;
 /// As much of a header as goes into its digest.
 const HEADER_MAX: usize = 256 * 1024;
@@ -433,8 +433,11 @@ impl Body {
                     spooled.bytes.resize((AT_ONCE as u64).min(self.length - at) as usize, 0);
                     file.read_exact(&mut spooled.bytes).await?;
                 }
-                let rest = spooled.bytes.get((at - spooled.from) as usize..).unwrap_or_default();
-                Ok(&rest[..length.min(rest.len())])
+                let from = at.saturating_sub(spooled.from) as usize;
+                let to = (from + length).min(spooled.bytes.len());
+                // An empty piece would be asked for again and again.
+                let piece = spooled.bytes.get(from..to).filter(|piece| !piece.is_empty());
+                piece.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
             }
         }
     }
